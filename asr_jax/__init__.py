@@ -1,0 +1,38 @@
+"""asr_jax: Amortized Structural Regularization (ASR) in JAX.
+
+`Model` binds posterior, prior and decoder as pure functions; `elbo_with_penalty` is the jitted
+objective; constraints are named functionals of the posterior.
+"""
+
+from asr_jax.checkpoint import Checkpoints
+from asr_jax.constraints import Constraint, overlap_constraints
+from asr_jax.distributions import CountChain
+from asr_jax.evaluate import evaluate
+from asr_jax.model import Model, Scene
+from asr_jax.objective import elbo, elbo_with_penalty
+from asr_jax.training import OptimizerConfig, TrainState, init_state, optimizer, train_steps
+from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Posterior, Prior, Terms
+
+__all__ = [
+    "Checkpoints",
+    "Constraint",
+    "CountChain",
+    "Gaussian",
+    "Latents",
+    "Model",
+    "ModelConfig",
+    "Noise",
+    "OptimizerConfig",
+    "Posterior",
+    "Prior",
+    "Scene",
+    "Terms",
+    "TrainState",
+    "elbo",
+    "elbo_with_penalty",
+    "evaluate",
+    "init_state",
+    "optimizer",
+    "overlap_constraints",
+    "train_steps",
+]

@@ -1,0 +1,66 @@
+"""Constraints on a posterior (section 3.2 of the paper): R(q) = sum_i weight_i max(F_i(q), 0).
+
+A constraint is a name and any differentiable functional F of the posterior, with F <= 0 where it
+holds. Its weight is a traced number under the same name, so a sweep over weights compiles once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from asr_jax.types import Posterior
+
+Functional = Callable[[Posterior, tuple[int, int]], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraint:
+    """A named functional of the posterior.
+
+    `functional(posterior, canvas)` gets the posterior of a batch and the canvas's (H, W) in
+    pixels, and returns F for each image, [B]. Two constraints are equal, and share a compiled
+    objective, when name and functional are: write the functional at module level, or as a frozen
+    dataclass with `__call__`.
+    """
+
+    name: str
+    functional: Functional
+
+
+def evaluate(
+    constraints: Iterable[Constraint], posterior: Posterior, canvas: tuple[int, int]
+) -> dict[str, jax.Array]:
+    """F of every constraint under its name, [B] each."""
+    return {c.name: c.functional(posterior, canvas) for c in constraints}
+
+
+def penalty(
+    values: Mapping[str, jax.Array], weights: Mapping[str, jax.Array], like: jax.Array
+) -> jax.Array:
+    """sum_i weights_i max(values_i, 0), with the shape of `like`, [B].
+
+    Raises:
+      ValueError: a constraint without a weight, or a weight without a constraint.
+    """
+    check_names(values, weights)
+    terms = (weights[name] * jnp.maximum(value, 0) for name, value in values.items())
+    return sum(terms, jnp.zeros_like(like))
+
+
+def check_names(constraints: Iterable[str], weights: Iterable[str]) -> None:
+    """Raises ValueError unless both name the same constraints."""
+    missing, unknown = set(constraints) - set(weights), set(weights) - set(constraints)
+    if missing:
+        raise ValueError(
+            f"constraints without a weight: {', '.join(sorted(missing))}: "
+            "add them to weights, or leave the constraints out"
+        )
+    if unknown:
+        raise ValueError(
+            f"weights without a constraint: {', '.join(sorted(unknown))}; the constraints are "
+            f"{', '.join(sorted(constraints)) or '(none)'}: check the spelling"
+        )

@@ -1,0 +1,119 @@
+"""F1..F7: objects do not overlap, lie inside the image, and are of similar size (section 4.2).
+
+All in pixels, on one sample of the posterior's latents. Each term is weighted by the probability
+that its objects exist, which makes the expectation over the number of objects n exact. Pairs are
+counted in both orders, as in the paper's sums. l(x) = max(x, 0).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from asr_jax import boxes
+from asr_jax.constraints.base import Constraint
+from asr_jax.distributions import CountChain
+from asr_jax.types import Posterior
+
+
+def overlap(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+    """F1 = E sum_{i != j} l((s_i + s_j) / 2 - max(|x_i - x_j|, |y_i - y_j|)) -> [B], pixels."""
+    middle, side, _ = _pixels(posterior, canvas)
+    distance = jnp.abs(middle[:, :, None] - middle[:, None]).max(-1)  # [B, K, K]
+    reach = (side[:, :, None] + side[:, None]) / 2
+    return _sum_pairs(posterior, _l(reach - distance))
+
+
+def left(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+    """F2 = E sum_i l(s_i / 2 - x_i) -> [B], pixels beyond the left edge."""
+    middle, side, exists = _pixels(posterior, canvas)
+    return jnp.sum(exists * _l(side / 2 - middle[..., 0]), axis=1)
+
+
+def right(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+    """F3 = E sum_i l(x_i + s_i / 2 - W) -> [B], pixels beyond the right edge."""
+    middle, side, exists = _pixels(posterior, canvas)
+    return jnp.sum(exists * _l(middle[..., 0] + side / 2 - canvas[1]), axis=1)
+
+
+def top(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+    """F4 = E sum_i l(s_i / 2 - y_i) -> [B], pixels beyond the upper edge."""
+    middle, side, exists = _pixels(posterior, canvas)
+    return jnp.sum(exists * _l(side / 2 - middle[..., 1]), axis=1)
+
+
+def bottom(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+    """F5 = E sum_i l(y_i + s_i / 2 - H) -> [B], pixels beyond the lower edge."""
+    middle, side, exists = _pixels(posterior, canvas)
+    return jnp.sum(exists * _l(middle[..., 1] + side / 2 - canvas[0]), axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """F6 = E sum_i l(c_min - s_i) + l(s_i - c_max) -> [B], pixels outside the allowed sides."""
+
+    c_min: float  # pixels
+    c_max: float
+
+    def __post_init__(self):
+        if not 0 <= self.c_min <= self.c_max:
+            raise ValueError(
+                f"sides need 0 <= c_min <= c_max (pixels), got {self.c_min} and {self.c_max}"
+            )
+
+    def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+        _, side, exists = _pixels(posterior, canvas)
+        return jnp.sum(exists * (_l(self.c_min - side) + _l(side - self.c_max)), axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Similar:
+    """F7 = E sum_{i, j} l(|s_i - s_j| - epsilon) -> [B], pixels of difference in side."""
+
+    epsilon: float  # pixels
+
+    def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+        _, side, _ = _pixels(posterior, canvas)
+        difference = jnp.abs(side[:, :, None] - side[:, None])  # [B, K, K]
+        return _sum_pairs(posterior, _l(difference - self.epsilon))
+
+
+@functools.cache  # the same arguments give the same constraints, and no second compilation
+def overlap_constraints(
+    c_min: float, c_max: float, epsilon: float = 3.0
+) -> tuple[Constraint, ...]:
+    """F1..F7 of the paper, for objects whose side lies in [c_min, c_max] pixels."""
+    return (
+        Constraint("F1", overlap),
+        Constraint("F2", left),
+        Constraint("F3", right),
+        Constraint("F4", top),
+        Constraint("F5", bottom),
+        Constraint("F6", Size(c_min, c_max)),
+        Constraint("F7", Similar(epsilon)),
+    )
+
+
+def _l(x: jax.Array) -> jax.Array:
+    return jnp.maximum(x, 0)
+
+
+def _pixels(posterior: Posterior, canvas: tuple[int, int]):
+    """Centres [B, K, 2] and sides [B, K] in pixels, and P(n >= t) [B, K]."""
+    middle = boxes.centre_in_pixels(boxes.centre(posterior.latents.shift), canvas)
+    side = boxes.side_in_pixels(boxes.side(posterior.latents.scale), canvas)[..., 0]
+    return middle, side, CountChain(posterior.presence_logits).survival
+
+
+def _sum_pairs(posterior: Posterior, values: jax.Array) -> jax.Array:
+    """Sum of values [B, K, K] over ordered pairs i != j of objects that both exist -> [B].
+
+    Objects come one after the other, so both exist when the later one does.
+    """
+    exists = CountChain(posterior.presence_logits).survival  # [B, K]
+    steps = jnp.arange(exists.shape[1])
+    both = exists[:, jnp.maximum(steps[:, None], steps)]  # [B, K, K]
+    return jnp.sum(both * values * (steps[:, None] != steps), axis=(1, 2))

@@ -1,0 +1,96 @@
+"""Distributions of the posterior and the prior: the count chain, Gaussians, relaxed presence.
+
+The stop chain: u_t = sigmoid(presence_logits_t) is the probability of one more object at step t,
+so q(n = k) = (prod_{t <= k} u_t) (1 - u_{k+1}), the last factor absent for k = K. All in log space.
+"""
+
+from __future__ import annotations
+
+import distrax
+import jax
+import jax.numpy as jnp
+
+from asr_jax.types import Gaussian
+
+# Log-odds that stand for certainty where the count is known: far beyond float32's resolution of
+# a probability, and still finite, so that products with 0 are 0 and not NaN.
+CERTAIN = 100.0
+
+
+class CountChain(distrax.Distribution):
+    """The number of objects n in 0..K, from the log-odds of one more object at every step."""
+
+    def __init__(self, presence_logits: jax.Array):
+        """presence_logits: [..., K]."""
+        self.presence_logits = presence_logits
+
+    @property
+    def event_shape(self):
+        return ()
+
+    @property
+    def batch_shape(self):
+        return self.presence_logits.shape[:-1]
+
+    @property
+    def log_probs(self) -> jax.Array:
+        """log q(n = k) for k = 0..K -> [..., K+1]."""
+        log_stop = jax.nn.log_sigmoid(-self.presence_logits)
+        ones = jnp.zeros_like(log_stop[..., :1])
+        return jnp.concatenate([ones, self.log_survival], -1) + jnp.concatenate(
+            [log_stop, ones], -1
+        )
+
+    @property
+    def log_survival(self) -> jax.Array:
+        """log P(n >= t) for t = 1..K -> [..., K]."""
+        return jnp.cumsum(jax.nn.log_sigmoid(self.presence_logits), axis=-1)
+
+    @property
+    def survival(self) -> jax.Array:
+        """P(n >= t) for t = 1..K, the probability that object t exists -> [..., K]."""
+        return jnp.exp(self.log_survival)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """log q(n = value); value [...] of integers in 0..K."""
+        return jnp.take_along_axis(self.log_probs, value[..., None], axis=-1)[..., 0]
+
+    def _sample_n(self, key, n):
+        shape = (n,) + self.batch_shape
+        return jax.random.categorical(key, self.log_probs, shape=shape)
+
+    def mode(self) -> jax.Array:
+        """The most likely count [...]; the smaller one of equals."""
+        return jnp.argmax(self.log_probs, axis=-1)
+
+    def mean(self) -> jax.Array:
+        """E n = sum_t P(n >= t) -> [...]."""
+        return self.survival.sum(-1)
+
+    def entropy(self) -> jax.Array:
+        return -jnp.sum(jnp.exp(self.log_probs) * self.log_probs, axis=-1)
+
+    def kl_divergence(self, other: CountChain, **unused) -> jax.Array:
+        """KL(self || other), the exact sum over n = 0..K -> [...]."""
+        log_q = self.log_probs
+        return jnp.sum(jnp.exp(log_q) * (log_q - other.log_probs), axis=-1)
+
+
+def known_presence(count: int, batch: int, steps: int) -> jax.Array:
+    """Presence logits [B, K] that make n = count certain."""
+    logits = jnp.where(jnp.arange(steps) < count, CERTAIN, -CERTAIN)
+    return jnp.broadcast_to(logits, (batch, steps))
+
+
+def gaussian(parameters: Gaussian) -> distrax.MultivariateNormalDiag:
+    """Arrays [..., D] -> a distribution with batch shape [...] over vectors of size D."""
+    return distrax.MultivariateNormalDiag(parameters.loc, parameters.std)
+
+
+def binary_concrete(logits: jax.Array, temperature: float) -> distrax.Logistic:
+    """The binary Concrete distribution (Maddison et al. 2017) of the *logit* of a presence.
+
+    In logit space it is a logistic distribution, and does not saturate; a ratio of two densities
+    is the same in both spaces, since the Jacobian cancels.
+    """
+    return distrax.Logistic(logits / temperature, 1 / temperature)

@@ -1,0 +1,104 @@
+"""Evaluation over a data set: means over images, each with its standard error."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asr_jax import metrics
+from asr_jax.constraints.base import Constraint
+from asr_jax.model import Model, Params
+from asr_jax.objective import elbo_terms
+
+
+def evaluate(
+    params: Params,
+    key: jax.Array,
+    image: np.ndarray,
+    count: np.ndarray | None = None,
+    box: np.ndarray | None = None,
+    *,
+    model: Model,
+    constraints: tuple[Constraint, ...] = (),
+    batch_size: int = 250,
+) -> dict[str, np.ndarray]:
+    """The metrics of every image of a data set.
+
+    The nELBO and the constraints come from one posterior sample, whose noise depends on the key
+    and the image's place in the data set only; SE, ACC and mIoU from the posterior's mode.
+
+    Args:
+      params: of the model.
+      key: one random key.
+      image: [N, H, W] uint8.
+      count: [N] true counts, or None: no accuracy then.
+      box: [N, M, 4] true boxes in pixels, or None: no mean IoU then.
+      model: static, as the next.
+      constraints: evaluated, not weighted.
+      batch_size: images at a time; memory is constant in N, and results do not depend on it.
+
+    Returns:
+      name -> [N]: nelbo, se, acc, miou, count, the ELBO's terms and every constraint.
+    """
+    values = map_batches(
+        functools.partial(_evaluate, params, key, model=model, constraints=constraints),
+        len(image),
+        batch_size,
+        image,
+        count,
+        box,
+    )
+    return values
+
+
+def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """name -> mean, and name_stderr -> standard error of the mean over images."""
+    summary = {}
+    for name, value in values.items():
+        value = np.asarray(value, np.float64)
+        summary[name] = float(value.mean())
+        summary[f"{name}_stderr"] = float(value.std(ddof=1) / np.sqrt(len(value)))
+    return summary
+
+
+def map_batches(function: Callable, total: int, batch_size: int, *arrays) -> dict:
+    """Calls function(index [b], *arrays [b, ...]) in chunks of one size, and joins its results.
+
+    The last chunk is filled up with the last row, whose copies are dropped again. Arrays may be
+    None and stay so.
+    """
+    batch_size = min(batch_size, total)
+    results = []
+    for start in range(0, total, batch_size):
+        index = np.minimum(np.arange(start, start + batch_size), total - 1)
+        result = function(index, *(None if a is None else a[index] for a in arrays))
+        keep = min(batch_size, total - start)
+        results.append(jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], result))
+    return jax.tree.map(lambda *x: np.concatenate(x), *results)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "constraints"))
+def _evaluate(params, key, index, image, count, box, *, model: Model, constraints):
+    images = image.astype(jnp.float32) / 255
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+    terms = elbo_terms(params, keys, images, model=model, constraints=constraints)
+    scene = model.reconstruct(params, images)
+    values = {
+        "nelbo": -terms.elbo,
+        "se": metrics.squared_error(images, scene.canvas),
+        "count": scene.count,
+        "log_likelihood": terms.log_likelihood,
+        "kl_count": terms.kl_count,
+        "kl_shift": terms.kl_shift,
+        "kl_scale": terms.kl_scale,
+        "kl_appearance": terms.kl_appearance,
+    } | terms.constraints
+    if count is not None:
+        values["acc"] = metrics.count_accuracy(scene.count, count)
+        if box is not None:
+            values["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
+    return values

@@ -1,0 +1,182 @@
+"""p(x, z, n): priors over latents and count, the decoder, and the canvas (Eqn. 4 of the paper).
+
+`FixedPrior` and `LearnedPrior` are called alike: latents in, `Prior` out, where step t is
+conditioned on the latents of the steps before it; `sample` draws ancestrally.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from asr_jax.distributions import CountChain, known_presence
+from asr_jax.networks import MLP, GaussianHead, LSTMStep, lstm_start
+from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Prior
+
+
+class FixedPrior(nn.Module):
+    """Independent objects: shift ~ N(0, 1), scale ~ N(scale_prior), appearance ~ N(0, 1)."""
+
+    config: ModelConfig
+
+    def __call__(self, latents: Latents) -> Prior:
+        """latents of [B, K] objects, of which only the shapes matter here."""
+        config = self.config
+        shape = latents.shift.shape[:-1]
+        logits = jnp.full(shape, config.presence_prior)
+        if config.count is not None:
+            logits = known_presence(config.count, *shape)
+        return Prior(
+            presence_logits=logits,
+            shift=_standard(shape + (2,)),
+            scale=_scale_prior(config, shape + (1,)),
+            appearance=_standard(latents.appearance.shape),
+        )
+
+    def sample(self, noise: Noise) -> tuple[Latents, Prior]:
+        """Latents from noise [B, K, ...], and the distributions they came from."""
+        prior = self(Latents(noise.shift, noise.scale, noise.appearance))
+        return _sample(prior, noise), prior
+
+
+class LearnedPrior(nn.Module):
+    """An LSTM over objects: p(n), p(shift^t | z^{<t}), p(scale^t | shift^t, z^{<t}); N(0, 1) looks.
+
+    With `learned_scale=False` the scale keeps the fixed prior: where nothing else constrains
+    sizes, a learned one drifts to boxes that cover everything.
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        config = self.config
+        mean, variance = config.scale_prior
+        self.lstm = LSTMStep(config.lstm)
+        self.shift = GaussianHead(2, config.head)
+        if config.learned_scale:
+            self.scale = GaussianHead(1, config.head, (mean, variance**0.5))
+        if config.count is None:
+            self.presence = nn.Sequential([nn.Dense(config.head), nn.relu, nn.Dense(1)])
+
+    def _step(self, state, previous):
+        """previous: [B, 3], shift and scale of the step before -> state, heads that need only h."""
+        state = self.lstm(state, jnp.zeros(()), previous)
+        h = state[1]
+        logits = self.presence(h)[..., 0] if self.config.count is None else jnp.zeros(h.shape[0])
+        return state, (h, logits, self.shift(h))
+
+    def _scale(self, h, shift) -> Gaussian:
+        if self.config.learned_scale:
+            return self.scale(jnp.concatenate([h, shift], axis=-1))
+        return _scale_prior(self.config, shift.shape[:-1] + (1,))
+
+    def __call__(self, latents: Latents) -> Prior:
+        """p(. | z^{<t}) on given latents: the LSTM runs over them, shifted by one step."""
+        spatial_latents = jnp.concatenate([latents.shift, latents.scale], axis=-1)  # [B, K, 3]
+        previous = jnp.pad(spatial_latents, [(0, 0), (1, 0), (0, 0)])[:, :-1]  # z^0 = 0
+        batch, steps = previous.shape[:2]
+        state, outputs = lstm_start(batch, self.config.lstm), []
+        for t in range(steps):  # K is small: a plain loop is an unrolled scan
+            state, output = self._step(state, previous[:, t])
+            outputs.append(output)
+        h, logits, shift = jax.tree.map(lambda *x: jnp.stack(x, axis=1), *outputs)
+        if self.config.count is not None:
+            logits = known_presence(self.config.count, batch, steps)
+        return Prior(
+            presence_logits=logits,  # [B, K]
+            shift=shift,
+            scale=self._scale(h, latents.shift),
+            appearance=_standard(latents.appearance.shape),
+        )
+
+    def sample(self, noise: Noise) -> tuple[Latents, Prior]:
+        """Ancestral latents from noise [B, K, ...], and the distributions they came from."""
+        batch, steps = noise.shift.shape[:2]
+        state, previous, drawn = lstm_start(batch, self.config.lstm), jnp.zeros((batch, 3)), []
+        for t in range(steps):
+            state, (h, _, p_shift) = self._step(state, previous)
+            shift = p_shift.loc + p_shift.std * noise.shift[:, t]
+            p_scale = self._scale(h, shift)
+            scale = p_scale.loc + p_scale.std * noise.scale[:, t]
+            previous = jnp.concatenate([shift, scale], axis=-1)
+            drawn.append((shift, scale))
+        shift, scale = (jnp.stack(x, axis=1) for x in zip(*drawn, strict=True))
+        latents = Latents(shift, scale, noise.appearance)
+        return latents, self(latents)
+
+
+class Decoder(nn.Module):
+    """Appearance codes [..., D] -> windows [..., h, w] with values in (0, 1)."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, appearance: jax.Array) -> jax.Array:
+        window = self.config.window
+        x = MLP(self.config.hidden[::-1])(appearance)
+        # Start dark: a canvas of half-lit windows would be clipped at 1 where they meet.
+        dark = nn.initializers.constant(-2.0)
+        logits = nn.Dense(window * window, bias_init=dark)(x)
+        return nn.sigmoid(logits).reshape(appearance.shape[:-1] + (window, window))
+
+
+def prior_module(config: ModelConfig) -> nn.Module:
+    """The prior that the configuration asks for."""
+    return {"fixed": FixedPrior, "learned": LearnedPrior}[config.prior](config)
+
+
+def canvases(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
+    """Sums of the first n of the drawn objects [B, K, H, W], for each n in counts -> [B, N, H, W]."""
+    if len(counts) == 1:
+        return objects[:, : counts[0]].sum(1, keepdims=True)
+    empty = jnp.zeros_like(objects[:, :1])
+    sums = jnp.concatenate([empty, jnp.cumsum(objects, axis=1)], axis=1)  # n = 0..K
+    return sums[:, jnp.array(counts)]
+
+
+# A pixel's probability stays this far from 0 and 1; without it one grey pixel outside every
+# window would cost infinitely many nats.
+EPSILON = 1e-5
+
+
+def log_likelihood(images: jax.Array, canvas: jax.Array, config: ModelConfig) -> jax.Array:
+    """log p(x | canvas), summed over pixels.
+
+    Args:
+      images: [B, H, W] in [0, 1].
+      canvas: [B, N, H, W], sums of windows, which may exceed 1.
+
+    Returns:
+      [B, N] in nats. Bernoulli: cross-entropy of grey pixels with the clipped canvas.
+    """
+    x = images[:, None]
+    if config.likelihood == "gaussian":
+        z = (x - canvas) / config.sigma
+        log_p = -0.5 * z**2 - jnp.log(config.sigma * jnp.sqrt(2 * jnp.pi))
+    else:
+        p = jnp.clip(canvas, EPSILON, 1 - EPSILON)
+        log_p = x * jnp.log(p) + (1 - x) * jnp.log1p(-p)
+    return log_p.sum((-2, -1))
+
+
+def sample_count(key: jax.Array, prior: Prior) -> jax.Array:
+    """Counts [B] from the prior's chain [B, K]."""
+    return CountChain(prior.presence_logits).sample(seed=key)
+
+
+def _sample(prior: Prior, noise: Noise) -> Latents:
+    return Latents(
+        shift=prior.shift.loc + prior.shift.std * noise.shift,
+        scale=prior.scale.loc + prior.scale.std * noise.scale,
+        appearance=prior.appearance.loc + prior.appearance.std * noise.appearance,
+    )
+
+
+def _standard(shape) -> Gaussian:
+    return Gaussian(jnp.zeros(shape), jnp.ones(shape))
+
+
+def _scale_prior(config: ModelConfig, shape) -> Gaussian:
+    mean, variance = config.scale_prior
+    return Gaussian(jnp.full(shape, mean), jnp.full(shape, variance**0.5))

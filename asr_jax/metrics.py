@@ -1,0 +1,47 @@
+"""How good an explanation is: squared error, count accuracy, mean IoU. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from optax.assignment import hungarian_algorithm
+
+from asr_jax import boxes
+
+
+def squared_error(images: jax.Array, canvas: jax.Array) -> jax.Array:
+    """Sum over pixels of the squared difference; [B, H, W] and [B, H, W] -> [B]."""
+    return jnp.sum(jnp.square(images - canvas), axis=(1, 2))
+
+
+def count_accuracy(count: jax.Array, true_count: jax.Array) -> jax.Array:
+    """1 where the counts agree, else 0; [B] and [B] -> [B]."""
+    return (count == true_count).astype(jnp.float32)
+
+
+def mean_iou(
+    box: jax.Array, count: jax.Array, true_box: jax.Array, true_count: jax.Array
+) -> jax.Array:
+    """max_pi sum_i IoU(box_pi(i), true_i) / max(count, true_count), section 6 of the paper.
+
+    A true box is matched once, so a duplicated detection counts once and costs its place in the
+    denominator. An empty scene explained as empty scores 1.
+
+    Args:
+      box: [B, K, 4] pixels, of which the first `count` [B] exist.
+      true_box: [B, M, 4] pixels, of which the first `true_count` [B] exist.
+
+    Returns:
+      [B] in [0, 1].
+    """
+
+    def one(box, count, true_box, true_count):
+        overlap = boxes.iou(box[:, None], true_box[None])  # [K, M]
+        exist = jnp.arange(box.shape[0]) < count
+        true_exist = jnp.arange(true_box.shape[0]) < true_count
+        overlap = jnp.where(exist[:, None] & true_exist, overlap, 0)
+        rows, columns = hungarian_algorithm(-overlap)
+        most = jnp.maximum(count, true_count)
+        return jnp.where(most > 0, overlap[rows, columns].sum() / jnp.maximum(most, 1), 1.0)
+
+    return jax.vmap(one)(box, count, true_box, true_count)

@@ -1,0 +1,105 @@
+"""The model: binds posterior, prior and decoder as pure functions of `params`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from asr_jax import boxes, generative, inference, spatial
+from asr_jax.distributions import CountChain
+from asr_jax.types import Latents, ModelConfig, Posterior, Prior
+
+Params = Any  # {"inference": ..., "prior": ..., "decoder": ...}
+
+
+@struct.dataclass
+class Scene:
+    """An explained or a dreamt image."""
+
+    canvas: jax.Array  # [B, H, W] in [0, 1]
+    count: jax.Array  # [B] number of objects
+    boxes: jax.Array  # [B, K, 4] pixels; those from `count` on mean nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Pure functions that share one static configuration; hashable, holds no parameters."""
+
+    config: ModelConfig
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters; the key is consumed."""
+        keys = jax.random.split(key, 3)
+        images = jnp.zeros((1, *self.config.canvas))
+        noise = inference.no_noise(1, self.config)
+        code = noise.appearance[:, 0]
+        latents = Latents(noise.shift, noise.scale, noise.appearance)
+        return {
+            "inference": self._inference.init(keys[0], images, noise),
+            "prior": self._prior.init(keys[1], latents),
+            "decoder": self._decoder.init(keys[2], code),
+        }
+
+    def posterior(self, params: Params, keys: jax.Array | None, images: jax.Array) -> Posterior:
+        """q(z, n | x) and one sample of its latents.
+
+        Args:
+          params: from `init` or training.
+          keys: [B] random keys, one an image; None samples the means instead.
+          images: [B, H, W] in [0, 1].
+        """
+        if keys is None:
+            noise = inference.no_noise(images.shape[0], self.config)
+        else:
+            noise = inference.draw_noise(keys, self.config)
+        return self._inference.apply(params["inference"], images, noise)
+
+    def prior(self, params: Params, latents: Latents) -> Prior:
+        """p(z^t | z^{<t}) and p(n) along the given latents [B, K, ...]."""
+        return self._prior.apply(params["prior"], latents)
+
+    def render(self, params: Params, latents: Latents) -> jax.Array:
+        """Each object alone on its canvas: [B, K, H, W]."""
+        windows = self._decoder.apply(params["decoder"], latents.appearance)  # [B, K, h, w]
+        centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
+        return spatial.write(windows, centre, side, self.config.canvas)
+
+    def scene(self, params: Params, latents: Latents, count: jax.Array) -> Scene:
+        """The first count[b] objects of each image, summed and clipped to [0, 1]."""
+        exists = jnp.arange(self.config.max_steps) < count[:, None]  # [B, K]
+        canvas = jnp.einsum("bkhw,bk->bhw", self.render(params, latents), exists.astype(jnp.float32))
+        return Scene(
+            canvas=jnp.clip(canvas, 0, 1),
+            count=count,
+            boxes=boxes.latents_to_pixels(latents, self.config.canvas),
+        )
+
+    def reconstruct(self, params: Params, images: jax.Array) -> Scene:
+        """The posterior's mode: the most likely n, and the Gaussians' means."""
+        posterior = self.posterior(params, None, images)
+        count = CountChain(posterior.presence_logits).mode()
+        return self.scene(params, posterior.latents, count)
+
+    def sample(self, params: Params, key: jax.Array, num: int) -> Scene:
+        """Ancestral samples of the generative model: n, z and the canvas's mean."""
+        key_noise, key_count = jax.random.split(key)
+        noise = inference.draw_noise(jax.random.split(key_noise, num), self.config)
+        latents, prior = self._prior.apply(params["prior"], noise, method="sample")
+        count = CountChain(prior.presence_logits).sample(seed=key_count)
+        return self.scene(params, latents, count)
+
+    @property
+    def _inference(self):
+        return inference.Inference(self.config)
+
+    @property
+    def _prior(self):
+        return generative.prior_module(self.config)
+
+    @property
+    def _decoder(self):
+        return generative.Decoder(self.config)

@@ -1,0 +1,106 @@
+"""The building blocks of both halves: image encoders, LSTM step, Gaussian heads, MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asr_jax.types import Gaussian
+
+PATCH, STRIDE = 7, 5  # pixels; neighbouring patches share two rows or columns
+
+
+class MLP(nn.Module):
+    """Dense layers with an activation after each."""
+
+    features: tuple[int, ...]
+    activation: Callable = nn.softplus
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for features in self.features:
+            x = self.activation(nn.Dense(features)(x))
+        return x
+
+
+class GaussianHead(nn.Module):
+    """An optional hidden ReLU layer, then loc and std of a Gaussian.
+
+    `initial` is the (loc, std) that an untrained head puts out for a zero input: a head starts
+    from what is known of its latent instead of from 0 and softplus(0).
+    """
+
+    features: int
+    hidden: int = 0
+    initial: tuple[float, float] = (0.0, 1.0)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Gaussian:
+        if self.hidden:
+            x = nn.relu(nn.Dense(self.hidden)(x))
+        loc, raw_std = jnp.split(nn.Dense(2 * self.features)(x), 2, axis=-1)
+        start = float(np.log(np.expm1(self.initial[1])))
+        return Gaussian(self.initial[0] + loc, nn.softplus(start + raw_std) + 1e-4)
+
+
+class LSTMStep(nn.Module):
+    """One LSTM step; `gates` is the part of the input that was projected beforehand."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, state, gates: jax.Array, x: jax.Array):
+        """state: (c, h), each [B, F]; gates: [B, 4F]; x: [B, X] -> (c, h)."""
+        c, h = state
+        gates = gates + nn.Dense(4 * self.features)(jnp.concatenate([x, h], axis=-1))
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        c = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)
+        return c, nn.sigmoid(o) * jnp.tanh(c)
+
+
+def lstm_start(batch: int, features: int):
+    """The state (c, h) before the first step, zeros [B, F] each."""
+    return jnp.zeros((batch, features)), jnp.zeros((batch, features))
+
+
+class PatchEncoder(nn.Module):
+    """Overlapping 7x7 patches at stride 5 through an MLP shared by all places.
+
+    Patches are strided slices and a matmul rather than a convolution, whose gradient is slow
+    on CPUs. The canvas is padded evenly, so that every pixel lies in a patch.
+    """
+
+    features: tuple[int, ...] = (64, 32)
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """images: [B, H, W] -> features [B, P * Q * 32] of the P x Q places."""
+        patches = extract_patches(images)  # [B, P, Q, 49]
+        return MLP(self.features, nn.relu)(patches).reshape(images.shape[0], -1)
+
+
+def extract_patches(images: jax.Array) -> jax.Array:
+    """images: [B, H, W] -> [B, P, Q, PATCH * PATCH]."""
+    places = [max(1, -(-(length - PATCH) // STRIDE) + 1) for length in images.shape[1:]]
+    padding = [
+        (place - 1) * STRIDE + PATCH - length
+        for place, length in zip(places, images.shape[1:], strict=True)
+    ]
+    x = jnp.pad(images, [(0, 0)] + [(total // 2, total - total // 2) for total in padding])
+    rows, columns = places
+    x = jnp.stack([x[:, i : i + (rows - 1) * STRIDE + 1 : STRIDE] for i in range(PATCH)], -1)
+    x = jnp.stack(
+        [x[:, :, j : j + (columns - 1) * STRIDE + 1 : STRIDE] for j in range(PATCH)], -1
+    )  # [B, P, Q, PATCH, PATCH]
+    return x.reshape(images.shape[0], rows, columns, PATCH * PATCH)
+
+
+def encode_image(images: jax.Array, encoder: str) -> jax.Array:
+    """What the posterior's LSTM sees of the images [B, H, W] -> [B, F]. Call inside a module."""
+    if encoder == "patches":
+        return PatchEncoder(name="patches")(images)
+    return images.reshape(images.shape[0], -1)

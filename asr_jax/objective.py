@@ -1,0 +1,144 @@
+"""The evidence lower bound, and the bound with a structural penalty (Eqn. 10 of the paper).
+
+    ELBO(x) = sum_k q(n = k) log p(x | z^{1..k}) - KL(q(n) || p(n))
+              - sum_t P(n >= t) KL(q(z^t | z^{<t}, x) || p(z^t | z^{<t}))
+
+The sum over n is exact, so presence needs no score function, no temperature and no baseline; the
+continuous latents are reparameterised. `concrete` relaxes presence instead, as the authors'
+released code does.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from asr_jax.constraints.base import Constraint, evaluate, penalty
+from asr_jax.distributions import CountChain, binary_concrete, gaussian
+from asr_jax.generative import canvases, log_likelihood
+from asr_jax.model import Model, Params
+from asr_jax.types import ModelConfig, Posterior, Prior, Terms
+
+
+@functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
+def elbo_with_penalty(
+    params: Params,
+    key: jax.Array,
+    images: jax.Array,
+    weights: Mapping[str, jax.Array],
+    *,
+    model: Model,
+    constraints: tuple[Constraint, ...] = (),
+    axis_name: str | None = None,
+) -> tuple[jax.Array, Terms]:
+    """The objective of ASR, to be *maximised*: mean over the batch of ELBO - sum_i w_i max(F_i, 0).
+
+    `jax.value_and_grad(elbo_with_penalty, has_aux=True)` is all that training does.
+
+    Args:
+      params: from `model.init`.
+      key: one random key, consumed.
+      images: [B, H, W] in [0, 1].
+      weights: one multiplier for each constraint, under its name; traced, so that another value
+        does not compile again. Empty where there are no constraints.
+      model: what to evaluate (static).
+      constraints: functionals of the posterior (static).
+      axis_name: the mapped axis over devices, where there is one. Noise follows the *global*
+        index of an example, so that a batch split over devices gives the same values.
+
+    Returns:
+      The objective, a scalar (nats), and its `Terms`, [B] each.
+
+    Raises:
+      ValueError: a constraint without a weight, or a weight without a constraint.
+    """
+    terms = elbo(params, key, images, model=model, axis_name=axis_name, constraints=constraints)
+    terms = terms.replace(penalty=penalty(terms.constraints, weights, terms.elbo))
+    return jnp.mean(terms.elbo - terms.penalty), terms
+
+
+@functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
+def elbo(
+    params: Params,
+    key: jax.Array,
+    images: jax.Array,
+    *,
+    model: Model,
+    constraints: tuple[Constraint, ...] = (),
+    axis_name: str | None = None,
+) -> Terms:
+    """The ELBO of each image and its terms, [B]; F_i is evaluated, the penalty is 0.
+
+    Arguments as in `elbo_with_penalty`.
+    """
+    batch = images.shape[0]
+    index = jnp.arange(batch)
+    if axis_name is not None:
+        index = index + jax.lax.axis_index(axis_name) * batch
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+    return elbo_terms(params, keys, images, model=model, constraints=constraints)
+
+
+def elbo_terms(
+    params: Params,
+    keys: jax.Array,
+    images: jax.Array,
+    *,
+    model: Model,
+    constraints: tuple[Constraint, ...] = (),
+) -> Terms:
+    """As `elbo`, with one random key an image: keys [B], images [B, H, W]."""
+    posterior = model.posterior(params, keys, images)
+    prior = model.prior(params, posterior.latents)
+    objects = model.render(params, posterior.latents)  # [B, K, H, W]
+    estimate = {"marginal": _marginal, "concrete": _concrete}[model.config.estimator]
+    log_p, kl_count, exists = estimate(posterior, prior, objects, images, model.config)
+
+    def kl(q, p):  # [B, K] -> [B]: only objects that exist have something to encode
+        return jnp.sum(exists * gaussian(q).kl_divergence(gaussian(p)), axis=1)
+
+    kl_shift = kl(posterior.shift, prior.shift)
+    kl_scale = kl(posterior.scale, prior.scale)
+    kl_appearance = kl(posterior.appearance, prior.appearance)
+    return Terms(
+        elbo=log_p - kl_count - kl_shift - kl_scale - kl_appearance,
+        log_likelihood=log_p,
+        kl_count=kl_count,
+        kl_shift=kl_shift,
+        kl_scale=kl_scale,
+        kl_appearance=kl_appearance,
+        penalty=jnp.zeros_like(log_p),
+        constraints=evaluate(constraints, posterior, model.config.canvas),
+    )
+
+
+def _marginal(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):
+    """Exact in n -> (E log p(x | z, n) [B], KL of the count [B], P(n >= t) [B, K])."""
+    q_n, p_n = CountChain(posterior.presence_logits), CountChain(prior.presence_logits)
+    q = jnp.exp(q_n.log_probs)[:, jnp.array(config.counts)]  # [B, N]
+    log_p = log_likelihood(images, canvases(objects, config.counts), config)  # [B, N]
+    return jnp.sum(q * log_p, axis=1), q_n.kl_divergence(p_n), q_n.survival
+
+
+def _concrete(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):
+    """One sample of a relaxed presence that scales each window, as in the released code.
+
+    A step is executed until the presences before it have lost 0.9 in all; its object counts when
+    its own presence has not lost that either. The count's "KL" is the one-sample log-ratio.
+    """
+    q = binary_concrete(posterior.presence_logits, config.temperature)
+    p = binary_concrete(prior.presence_logits, config.temperature)
+    y = (posterior.presence_logits + posterior.presence_noise) / config.temperature  # [B, K]
+    presence = jax.nn.sigmoid(y)
+    lost = jnp.cumsum(1 - presence, axis=1)
+    exists = (lost < STOP).astype(jnp.float32)
+    executed = jnp.pad(exists, [(0, 0), (1, 0)], constant_values=1)[:, :-1]
+    canvas = jnp.einsum("bkhw,bk->bhw", objects, presence * exists)
+    log_p = log_likelihood(images, canvas[:, None], config)[:, 0]
+    return log_p, jnp.sum(executed * (q.log_prob(y) - p.log_prob(y)), axis=1), exists
+
+
+STOP = 0.9  # lost presence at which the relaxed chain ends

@@ -1,0 +1,92 @@
+"""Arrays in, matplotlib figures out. Nothing here reads or writes a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+# One colour a step: told apart on black, in print and by colour-blind readers (Okabe-Ito).
+COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2", "#ffffff")
+
+
+def draw_scene(
+    axes: Axes, image: np.ndarray, box: np.ndarray | None = None, count: int = 0
+) -> None:
+    """An image [H, W] in [0, 1] with its first `count` boxes [K, 4], in pixels."""
+    height, width = image.shape
+    # Half-open boxes on pixel edges: pixel j covers [j, j + 1).
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    for step in range(count):
+        x0, y0, x1, y1 = box[step]
+        axes.add_patch(
+            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, lw=1.3, ec=COLOURS[step % 8])
+        )
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def reconstructions(
+    images: np.ndarray, canvas: np.ndarray, box: np.ndarray, count: np.ndarray, title: str = ""
+) -> Figure:
+    """Originals above their reconstructions with the inferred boxes, as in Fig. 4 of the paper.
+
+    Args:
+      images: [B, H, W] in [0, 1]; canvas: the same.
+      box: [B, K, 4] pixels, of which the first count [B] exist.
+      title: above the figure.
+    """
+    columns = len(images)
+    figure = Figure(figsize=(1.25 * columns, 2.9), layout="constrained")
+    axes = figure.subplots(2, columns, squeeze=False)
+    for j in range(columns):
+        draw_scene(axes[0, j], images[j])
+        draw_scene(axes[1, j], canvas[j], box[j], int(count[j]))
+    axes[0, 0].set_ylabel("image")
+    axes[1, 0].set_ylabel("inferred")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def samples(canvas: np.ndarray, box: np.ndarray, count: np.ndarray, title: str = "") -> Figure:
+    """A grid of generated scenes with their boxes, as in Fig. 5; arguments as above."""
+    columns = int(np.ceil(np.sqrt(2 * len(canvas))))
+    rows = int(np.ceil(len(canvas) / columns))
+    figure = Figure(figsize=(1.25 * columns, 1.25 * rows + 0.35), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, *scene in zip(grid, canvas, box, count, strict=False):
+        draw_scene(axes, *scene)
+    for axes in grid[len(canvas) :]:
+        axes.axis("off")
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def learning_curves(
+    history: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[str]], title: str = ""
+) -> Figure:
+    """One panel a quantity over training steps.
+
+    Args:
+      history: rows with "step" and a value for each name.
+      panels: panel title -> the names that it shows.
+      title: above the figure.
+    """
+    steps = [row["step"] for row in history]
+    figure = Figure(figsize=(3.6 * len(panels), 2.9), layout="constrained")
+    for axes, (name, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for curve in curves:
+            axes.plot(steps, [row[curve] for row in history], lw=1.2, label=curve)
+        positive = all(row[curve] > 0 for row in history for curve in curves)
+        axes.set(title=name, xlabel="step", yscale="log" if positive else "linear")
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(curves) > 1:
+            axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    return figure

@@ -1,0 +1,143 @@
+"""Training: the state, the per-device step, and many steps in one dispatch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from asr_jax.constraints.base import Constraint
+from asr_jax.model import Model, Params
+from asr_jax.objective import elbo_with_penalty
+
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam with warm-up, decay and clipping by the global norm."""
+
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"  # after the warm-up: "cosine" decay to 0, or "constant"
+    warmup: int = 300  # steps of linear warm-up
+    clip: float = 1000.0  # largest global norm of the gradient, nats; 0: no clipping
+    b1: float = 0.9
+    b2: float = 0.999
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"optimizer.schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
+            )
+        if not self.learning_rate > 0:
+            raise ValueError(f"optimizer.learning_rate must be > 0, got {self.learning_rate}")
+        if self.warmup < 0 or self.clip < 0:
+            raise ValueError(
+                f"optimizer.warmup and clip must not be negative, got {self.warmup}, {self.clip}"
+            )
+
+
+def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """The optax transformation for a run of `steps` steps."""
+    warmup = min(config.warmup, steps // 2)
+    if config.schedule == "cosine":
+        rate = optax.warmup_cosine_decay_schedule(0, config.learning_rate, warmup, steps)
+    else:
+        rate = optax.linear_schedule(0, config.learning_rate, warmup)
+    clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
+    return optax.chain(clip, optax.adam(rate, config.b1, config.b2))
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a run needs to go on."""
+
+    step: jax.Array  # [] steps taken
+    params: Params
+    opt_state: optax.OptState
+    key: jax.Array  # [] the run's key; step s uses fold_in(key, s)
+
+
+def init_state(model: Model, tx: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before the first step."""
+    key_init, key_steps = jax.random.split(jax.random.key(seed))
+    params = jax.jit(model.init)(key_init)
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), key_steps)
+
+
+def train_step(
+    state: TrainState,
+    images: jax.Array,
+    weights: Mapping[str, jax.Array],
+    *,
+    model: Model,
+    constraints: tuple[Constraint, ...],
+    tx: optax.GradientTransformation,
+    axis_name: str | None = None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One gradient step on this device's share of the batch.
+
+    Args:
+      state: the same on every device.
+      images: [b, H, W] in [0, 1], this device's share.
+      weights: constraint name -> multiplier, [].
+      axis_name: the mapped axis over devices; gradients and metrics are averaged over it.
+
+    Returns:
+      The next state, and scalar metrics of this step (means over the whole batch).
+    """
+
+    def loss(params):
+        key = jax.random.fold_in(state.key, state.step)
+        objective, terms = elbo_with_penalty(
+            params, key, images, weights, model=model, constraints=constraints, axis_name=axis_name
+        )
+        return -objective, terms
+
+    (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    metrics = {"loss": value} | _metrics(terms)
+    if axis_name is not None:
+        gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
+    metrics["gradient_norm"] = optax.tree.norm(gradient)
+    updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state, state.key), metrics
+
+
+def train_steps(
+    state: TrainState,
+    images: jax.Array,
+    indices: jax.Array,
+    weights: Mapping[str, jax.Array],
+    **static,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """As many steps as there are rows of indices, in one dispatch.
+
+    Args:
+      state: as in `train_step`, and so are the keyword arguments.
+      images: [N, H, W] uint8, the data set, on the device.
+      indices: [n, b] which images each step sees.
+      weights: constraint name -> multiplier of each step, [n].
+
+    Returns:
+      The state after n steps, and the metrics of each step, [n].
+    """
+
+    def step(state, inputs):
+        index, weights = inputs
+        batch = images[index].astype(jnp.float32) / 255
+        return train_step(state, batch, weights, **static)
+
+    return jax.lax.scan(step, state, (indices, weights))
+
+
+def _metrics(terms) -> dict[str, jax.Array]:
+    """Batch means of the objective's terms; `nelbo` is the negative ELBO."""
+    means = jax.tree.map(jnp.mean, terms)
+    values = {f.name: getattr(means, f.name) for f in dataclasses.fields(means)}
+    constraints, elbo = values.pop("constraints"), values.pop("elbo")
+    return {"nelbo": -elbo} | values | constraints

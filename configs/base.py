@@ -1,0 +1,100 @@
+"""What every configuration shares: fields with defaults, methods and presets.
+
+A config file's `get_config(argument)` gets what follows its name after a colon, a method and
+presets in any order: `--config=configs/mnist3.py:air,quick`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from ml_collections import ConfigDict
+
+METHODS = ("asr", "air", "pprior")
+
+
+def base() -> ConfigDict:
+    """Fields of every experiment."""
+    config = ConfigDict()
+    config.name = ""  # of the run; the default workdir is runs/<name>-seed<seed>
+    config.method = "asr"
+    config.seed = 0  # of parameters, order of the images, and noise
+
+    config.data = ConfigDict()
+    config.data.path = ""  # an .npz of your own scenes; empty: the scenes described below
+    config.data.digits_dir = ""  # folder of MNIST idx files; empty: ASR_MNIST_DIR, TFDS, embedded
+    config.data.data_dir = ""  # cache of the scenes; empty: ASR_DATA_DIR, or ~/.cache/asr_jax
+    config.data.canvas = 50  # side, pixels
+    config.data.counts = (3,)  # how many objects a scene may have
+    config.data.layout = "disjoint"  # "disjoint" or "columns" boxes, or disjoint "pixels"
+    config.data.digit_scale = 0.6  # 1.0: ink of 20 pixels
+    config.data.train_size = 20_000
+    config.data.test_size = 1_000
+    config.data.seed = 0
+    config.data.split = "test"  # "validation": hold out training scenes, and evaluate on those
+
+    config.model = ConfigDict()  # fields of asr_jax.ModelConfig; the canvas comes from the data
+    config.model.max_steps = 3
+    config.model.count = 3  # number of objects where it is known; -1: inferred
+    config.model.window = 28
+    config.model.appearance = 50
+    config.model.lstm = 256
+    config.model.hidden = (512, 256)
+    config.model.encoder = "patches"
+    config.model.prior = "learned"
+    config.model.learned_scale = False
+    config.model.scale_prior = (-1.0, 0.05)
+    config.model.likelihood = "bernoulli"
+    config.model.sigma = 0.3
+    config.model.estimator = "marginal"
+    config.model.temperature = 0.1
+
+    config.constraints = ConfigDict()
+    config.constraints.c_min = 11.0  # smallest and largest side of an object, pixels
+    config.constraints.c_max = 15.0
+    config.constraints.epsilon = 3.0  # allowed difference of two sides, pixels
+    config.constraints.weights = ConfigDict()  # name -> multiplier; empty: no constraints
+
+    config.optimizer = ConfigDict()  # fields of asr_jax.OptimizerConfig
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup = 300
+    config.optimizer.clip = 1000.0
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+
+    config.train = ConfigDict()
+    config.train.batch_size = 64
+    config.train.epochs = 40
+    config.train.log_every = 50  # steps of one dispatch, and of one line of metrics.jsonl
+    config.train.checkpoint_every = 2_000  # steps
+    config.train.parallel = "auto"  # "pmap", "shard_map", or "auto"
+    return config
+
+
+def apply(
+    config: ConfigDict, argument: str, presets: Mapping[str, Callable[[ConfigDict], None]]
+) -> ConfigDict:
+    """Sets method, presets and name from a config's argument.
+
+    Raises:
+      ValueError: for a word that is neither a method nor a preset, and for two methods.
+    """
+    words = [word for word in argument.split(",") if word]
+    unknown = [word for word in words if word not in METHODS and word not in presets]
+    if unknown:
+        raise ValueError(
+            f"unknown method or preset {unknown[0]!r}: methods are {', '.join(METHODS)}, "
+            f"presets are {', '.join(presets)}, as in --config=configs/mnist3.py:air,quick"
+        )
+    methods = [word for word in words if word in METHODS] or [config.method]
+    if len(methods) > 1:
+        raise ValueError(f"one method at a time, got {' and '.join(methods)}: run them in turn")
+    config.method = methods[0]
+    chosen = [word for word in presets if word in words]
+    config.name = "-".join([config.name, config.method, *chosen])
+    for word in chosen:
+        presets[word](config)
+    # A method is a prior and constraints, nothing else.
+    config.model.prior = "fixed" if config.method == "air" else "learned"
+    if config.method != "asr":
+        config.constraints.weights = ConfigDict()
+    return config

@@ -1,0 +1,35 @@
+"""Multi-MNIST-3: three non-overlapping digits of 12 pixels on a 50 x 50 canvas (Table 2)."""
+
+import math
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(argument: str = "asr") -> ConfigDict:
+    """argument: METHOD[,quick|paper|tight], METHOD one of asr, air, pprior."""
+    config = base.base()
+    config.name = "mnist3"
+    # What is known of the digits' side, 12 of 50 pixels, is the same for every method.
+    config.model.scale_prior = (math.log(12 / 50 / (1 - 12 / 50)), 0.05)
+    config.constraints.weights = ConfigDict(
+        dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
+    )
+    return base.apply(config, argument, {"quick": quick, "paper": paper})
+
+
+def quick(config: ConfigDict) -> None:
+    """A minute or so, to see that everything works; the result is not a result."""
+    config.data.train_size = 2_000
+    config.data.test_size = 200
+    config.train.epochs = 8
+
+
+def paper(config: ConfigDict) -> None:
+    """The paper's settings, and the released code's prior where the paper is silent."""
+    config.model.encoder = "raw"
+    config.model.scale_prior = (-1.0, 0.05)
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup = 0
+    config.train.epochs = 300

@@ -1,0 +1,149 @@
+"""Placing sprites on a canvas: pure functions, no files.
+
+A sprite is a small square uint8 image that is black where there is nothing. Pixels run x to the
+right and y down; a box is (x0, y0, x1, y1), half-open, so boxes that touch do not overlap.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+MAX_LAYOUTS = 1 << 18  # candidates tried for one scene before giving up
+
+
+class Scenes(NamedTuple):
+    """N images and what is known of their objects; M is the largest count, None is unknown."""
+
+    image: np.ndarray  # uint8 [N, H, W, 1]
+    count: np.ndarray | None  # int32 [N]
+    box: np.ndarray | None  # float32 [N, M, 4], pixels (x0, y0, x1, y1), half-open; 0 where absent
+    label: np.ndarray | None  # int32 [N, M]; -1 where absent
+    source_index: np.ndarray | None  # int32 [N, M], position in the split's file; -1 where absent
+
+
+def crop_to_ink(image: np.ndarray) -> np.ndarray:
+    """Returns the smallest square around the ink of `image` [H, W], ink centred: uint8 [s, s].
+
+    Raises ValueError for an image without ink.
+    """
+    ys, xs = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+    if not len(ys):
+        raise ValueError(
+            f"an object needs ink, got an all-black image of shape {image.shape}: drop it from the"
+            " source"
+        )
+    ink = image[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    side = max(ink.shape)
+    square = np.zeros((side, side), np.uint8)
+    y, x = (side - ink.shape[0]) // 2, (side - ink.shape[1]) // 2
+    square[y : y + ink.shape[0], x : x + ink.shape[1]] = ink
+    return square
+
+
+def scale_sprite(sprite: np.ndarray, scale: float) -> np.ndarray:
+    """Returns `sprite` [s, s] resized, antialiased, to side max(1, round(scale * s)): uint8."""
+    side = max(1, round(scale * len(sprite)))
+    if side == len(sprite):
+        return sprite
+    return np.asarray(Image.fromarray(sprite).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def place(
+    rng: np.random.Generator, sprites: Sequence[np.ndarray], canvas: int, layout: str
+) -> np.ndarray:
+    """Draws the top-left corners of `sprites`, uniformly over all layouts that are valid.
+
+    Whole layouts are drawn and rejected, never single objects, which would favour some layouts.
+
+    Args:
+      rng: advanced by the call.
+      sprites: n square sprites, uint8 [s_i, s_i].
+      canvas: side of the canvas in pixels.
+      layout: a key of LAYOUTS.
+
+    Returns:
+      int64 [n, 2], (x, y) of each sprite's top-left pixel.
+
+    Raises:
+      ValueError: for a sprite larger than the canvas, or where no valid layout was found.
+    """
+    sides = np.array([len(sprite) for sprite in sprites], np.int64)
+    if sides.max(initial=0) > canvas:
+        raise ValueError(
+            f"canvas must be at least a sprite's side, {sides.max()}, got {canvas}: raise"
+            " config.data.canvas or lower config.data.digit_scale"
+        )
+    pairs = [
+        (i, j, LAYOUTS[layout](sprites[i], sprites[j]))
+        for i, j in combinations(range(len(sprites)), 2)
+    ]
+    tried, batch = 0, 16
+    while tried < MAX_LAYOUTS:
+        places = (canvas - sides + 1)[:, None]  # how many each sprite has, per axis
+        xy = rng.integers(0, places, size=(batch, len(sprites), 2), dtype=np.int64)
+        valid = np.ones(batch, bool)
+        for i, j, clash in pairs:
+            valid &= ~clash(xy[:, j] - xy[:, i])
+        if valid.any():
+            return xy[valid.argmax()]  # the first valid one
+        tried += batch
+        batch = min(2 * batch, 4096)
+    raise ValueError(
+        f"no {layout!r} layout of {len(sprites)} sprites with sides {sides.tolist()} in {tried}"
+        f" tries on a canvas of {canvas}: raise config.data.canvas, or lower config.data.counts or"
+        " config.data.digit_scale"
+    )
+
+
+def render(
+    sprites: Sequence[np.ndarray], xy: np.ndarray, canvas: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the image, uint8 [canvas, canvas, 1], and the boxes, float32 [n, 4] in pixels.
+
+    Sprites whose ink overlaps are added and clipped at 255; no layout here lets that happen.
+    """
+    image = np.zeros((canvas, canvas), np.int64)
+    box = np.zeros((len(sprites), 4), np.float32)
+    for i, (sprite, (x, y)) in enumerate(zip(sprites, xy, strict=True)):
+        side = len(sprite)
+        image[y : y + side, x : x + side] += sprite
+        box[i] = x, y, x + side, y + side
+    return image.clip(0, 255).astype(np.uint8)[..., None], box
+
+
+# A layout turns two sprites into a test of offsets: int [T, 2], the second sprite's (x, y) minus
+# the first's -> bool [T], whether the two clash there.
+Clash = Callable[[np.ndarray], np.ndarray]
+
+
+def _same_columns(a: np.ndarray, b: np.ndarray) -> Clash:
+    return lambda offset: (offset[:, 0] < len(a)) & (offset[:, 0] > -len(b))
+
+
+def _boxes_overlap(a: np.ndarray, b: np.ndarray) -> Clash:
+    return lambda offset: ((offset < len(a)) & (offset > -len(b))).all(1)
+
+
+def _inks_overlap(a: np.ndarray, b: np.ndarray) -> Clash:
+    """Looks offsets up in a table of the ink that both sprites share: their cross-correlation."""
+    side = len(a) + len(b)  # one more than there are offsets at which the boxes overlap
+    spectrum = np.fft.rfft2(a > 0, (side, side)) * np.fft.rfft2(b > 0, (side, side)).conj()
+    shared = np.fft.irfft2(spectrum, (side, side)) > 0.5  # whole numbers, up to rounding
+    shared[len(a)] = shared[:, len(a)] = False  # where every offset beyond the boxes is sent
+
+    def clash(offset: np.ndarray) -> np.ndarray:
+        near = (offset < len(a)) & (offset > -len(b))
+        dx, dy = np.where(near, offset, len(a)).T % side
+        return shared[dy, dx]
+
+    return clash
+
+
+LAYOUTS = {
+    "disjoint": _boxes_overlap,  # boxes separate along x or along y
+    "columns": _same_columns,  # boxes separate along x: the easier layout of the released code
+    "pixels": _inks_overlap,  # ink separates; boxes may overlap
+}

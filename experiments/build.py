@@ -1,0 +1,112 @@
+"""From a ConfigDict to the objects of a run. The only place that knows both sides."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+import asr_jax
+from asr_jax.constraints.base import check_names
+from data_gen import multi_mnist, user_scenes
+from data_gen.scenes import Scenes
+
+
+class Data(NamedTuple):
+    train: Scenes
+    test: Scenes  # or the validation scenes
+    source: str
+
+
+def data(config: ConfigDict) -> Data:
+    """Loads the scenes, building them on first use.
+
+    Raises:
+      ValueError: for bad settings or bad files; nothing has been trained yet.
+    """
+    settings = config.data
+    if settings.split not in ("test", "validation"):
+        raise ValueError(f"data.split must be test or validation, got {settings.split!r}")
+    if settings.path:
+        scenes = user_scenes.load_npz(settings.path)
+        train, test = user_scenes.split(scenes, settings.test_size, settings.seed)
+        source = settings.path
+    else:
+        names = [field.name for field in dataclasses.fields(multi_mnist.SceneConfig)]
+        scenes = multi_mnist.SceneConfig(**{name: settings[name] for name in names})
+        train, test, source = multi_mnist.load(scenes, settings.digits_dir, settings.data_dir)
+    if settings.split == "validation":
+        train, test = user_scenes.split(train, len(test.image), settings.seed)
+    if config.train.batch_size > len(train.image):
+        raise ValueError(
+            f"train.batch_size={config.train.batch_size} is larger than the {len(train.image)} "
+            "training scenes: set config.train.batch_size to that or less"
+        )
+    logging.info("%d training and %d %s scenes from %s", len(train.image), len(test.image),
+                 settings.split, source)
+    return Data(train, test, source)
+
+
+def model(config: ConfigDict, scenes: Scenes) -> asr_jax.Model:
+    """The model for images of that size, and as many objects as the scenes have.
+
+    Raises:
+      ValueError: an unknown field, a bad value, or fewer steps than objects.
+    """
+    fields = dict(config.model)
+    fields["count"] = None if fields["count"] < 0 else fields["count"]
+    largest = 0 if scenes.count is None else int(scenes.count.max())
+    if fields["max_steps"] < largest:
+        raise ValueError(
+            f"K must be at least max(counts)={largest}, got {fields['max_steps']}: "
+            f"set config.model.max_steps={largest} or more"
+        )
+    canvas = scenes.image.shape[1:3]
+    return asr_jax.Model(frozen(asr_jax.ModelConfig, "model", canvas=canvas, **fields))
+
+
+def constraints(config: ConfigDict) -> tuple[asr_jax.Constraint, ...]:
+    """F1..F7 as configured; a method without weights reports them all the same."""
+    c = config.constraints
+    return asr_jax.overlap_constraints(c.c_min, c.c_max, c.epsilon)
+
+
+def penalised(
+    config: ConfigDict, constraints: tuple[asr_jax.Constraint, ...]
+) -> tuple[asr_jax.Constraint, ...]:
+    """Those that the method trains with: all, or none where it has no weights.
+
+    Raises:
+      ValueError: a constraint without a weight, or a weight without a constraint.
+    """
+    weights = config.constraints.weights
+    if not weights:
+        return ()
+    check_names([constraint.name for constraint in constraints], weights)
+    return constraints
+
+
+def optimizer(config: ConfigDict) -> asr_jax.OptimizerConfig:
+    return frozen(asr_jax.OptimizerConfig, "optimizer", **config.optimizer)
+
+
+def weights(config: ConfigDict, first: int, last: int) -> dict[str, np.ndarray]:
+    """Every constraint's multiplier at the steps first..last-1, name -> [n]."""
+    return {
+        name: np.full(last - first, weight, np.float32)
+        for name, weight in config.constraints.weights.items()
+    }
+
+
+def frozen(kind: type, section: str, **fields: Any):
+    """Builds a dataclass from a section of the config; a typo in a field fails here, by name."""
+    known = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise ValueError(
+            f"unknown field config.{section}.{unknown[0]}: the fields are {', '.join(known)}"
+        )
+    return kind(**fields)

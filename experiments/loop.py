@@ -1,0 +1,134 @@
+"""The training loop that all experiments share: dispatch, log, save, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+import asr_jax
+from asr_jax import parallel
+from experiments import build
+from experiments.workdir import MetricsLog
+
+
+class Trained(NamedTuple):
+    params: asr_jax.model.Params
+    steps: int
+    seconds: float  # of training in this process, without the first dispatch, which compiles
+    compile_seconds: float  # of the first dispatch, steps included
+    steps_per_second: float  # nan where this process trained less than two dispatches
+    history: list[dict]  # the lines of metrics.jsonl
+
+
+def total_steps(config: ConfigDict, images: int) -> int:
+    """Steps of a run: its epochs, rounded up to whole dispatches, which all share one program."""
+    train = config.train
+    steps = math.ceil(train.epochs * images / train.batch_size)
+    return math.ceil(steps / train.log_every) * train.log_every
+
+
+def batches(images: int, batch_size: int, seed: int, first: int, last: int) -> np.ndarray:
+    """Which images the steps first..last-1 see, [n, batch_size].
+
+    One endless stream of permutations, each a function of seed and epoch alone, so that a run
+    that is resumed sees what it would have seen.
+    """
+    positions = np.arange(first * batch_size, last * batch_size)
+    epochs = positions // images
+    order = np.concatenate(
+        [np.random.default_rng([seed, e]).permutation(images) for e in np.unique(epochs)]
+    )
+    return order[positions - epochs[0] * images].reshape(last - first, batch_size)
+
+
+def train(
+    config: ConfigDict,
+    model: asr_jax.Model,
+    constraints: tuple[asr_jax.Constraint, ...],
+    images: np.ndarray,
+    workdir: Path,
+) -> Trained:
+    """Trains from the latest checkpoint in the workdir, or from the start.
+
+    Args:
+      config: the run.
+      model, constraints: what is trained.
+      images: [N, H, W] uint8.
+      workdir: gets checkpoints, metrics.jsonl and TensorBoard events.
+
+    Raises:
+      FloatingPointError: a term of the objective is not finite. The last good state is saved.
+      ValueError: a checkpoint of another model; a batch that the devices cannot share.
+    """
+    settings, total = config.train, total_steps(config, len(images))
+    parallel.check_batch(settings.batch_size, jax.device_count())
+    tx = asr_jax.optimizer(build.optimizer(config), total)
+    state = asr_jax.init_state(model, tx, config.seed)
+    checkpoints = asr_jax.Checkpoints(workdir / "checkpoints")
+    step = checkpoints.latest_step() or 0
+    if step:
+        state = checkpoints.restore(step, state)
+    state, images_on_device = parallel.replicate((state, images))
+    run = parallel.data_parallel(
+        functools.partial(asr_jax.train_steps, model=model, constraints=constraints, tx=tx),
+        kind=settings.parallel,
+    )
+    log = MetricsLog(workdir, step)
+    save_every = math.ceil(settings.checkpoint_every / settings.log_every) * settings.log_every
+    description = {"config": config.to_json()}
+
+    started, times = time.monotonic(), []
+    bar = tqdm(total=total, initial=step, unit=" steps", desc=workdir.name, file=sys.stdout)
+    while step < total:
+        first, step = step, step + settings.log_every
+        indices = batches(len(images), settings.batch_size, config.seed, first, step)
+        good, (state, values) = state, run(
+            state, images_on_device, indices, build.weights(config, first, step)
+        )
+        values = jax.device_get(values)
+        broken = first_non_finite(values)
+        if broken:
+            checkpoints.save(first, good, description, np.inf)
+            checkpoints.close()
+            raise FloatingPointError(
+                f"{broken[1]} is not finite at step {first + broken[0] + 1}; the state after step "
+                f"{first} is saved in {workdir / 'checkpoints'}: lower "
+                "config.optimizer.learning_rate or config.optimizer.clip"
+            )
+        times.append(time.monotonic() - started)
+        row = log.write(step, values)
+        bar.set_postfix({name: f"{row[name]:.1f}" for name in ("loss", "nelbo", "penalty")}, False)
+        bar.update(settings.log_every)
+        if step % save_every == 0 or step == total:
+            recent = [r["loss"] for r in log.rows[-save_every // settings.log_every :]]
+            checkpoints.save(step, state, description, float(np.mean(recent)))
+    bar.close()
+    log.close()
+    checkpoints.close()
+
+    seconds = times[-1] - times[0] if len(times) > 1 else 0.0
+    rate = (len(times) - 1) * settings.log_every / seconds if seconds else math.nan
+    params = jax.device_get(state.params)
+    return Trained(params, total, seconds, times[0] if times else 0.0, rate, log.rows)
+
+
+def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:
+    """The first step at which a metric [n] is not finite, and the metric that says most about it."""
+    bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in values.items()}
+    bad = {name: steps[0] for name, steps in bad.items() if len(steps)}
+    if not bad:
+        return None
+    step = min(bad.values())
+    # Sums and the gradient break with the term that broke: name the term.
+    late = ("penalty", "nelbo", "loss", "gradient_norm")
+    names = [name for name in bad if bad[name] == step]
+    return int(step), min(names, key=lambda name: late.index(name) if name in late else -1)

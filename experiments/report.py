@@ -1,0 +1,114 @@
+"""What a finished run leaves: final.json, figures, and a table against the paper's row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import asr_jax
+from asr_jax import plots
+from asr_jax.evaluate import summarise
+from data_gen.scenes import Scenes
+from experiments.build import Data
+from experiments.loop import Trained
+from experiments.workdir import write_json
+
+SHOWN = 10  # scenes in the figure of reconstructions
+SAMPLES = 32
+COLUMNS = ("nelbo", "se", "acc", "miou")
+
+
+def finish(
+    config: ConfigDict,
+    model: asr_jax.Model,
+    constraints: tuple[asr_jax.Constraint, ...],
+    data: Data,
+    trained: Trained,
+    workdir: Path,
+    paper: dict[str, str],
+) -> dict:
+    """Evaluates, draws, writes final.json last, prints the table, and returns what it wrote.
+
+    Args:
+      constraints: all of the experiment's, weighted or not: every method reports every F.
+      paper: the paper's values for this row, name -> text.
+    """
+    key_evaluate, key_sample = jax.random.split(jax.random.key(config.seed + 1))
+    result = evaluate(config, model, constraints, data.test, trained.params, key_evaluate)
+    final = {
+        "method": config.method,
+        "name": config.name,
+        "data": data.source,
+        "split": config.data.split,
+        "images": len(data.test.image),
+        "seed": config.seed,
+        "steps": trained.steps,
+        "seconds": round(trained.seconds, 1),
+        "steps_per_second": round(trained.steps_per_second, 2),
+        "compile_seconds": round(trained.compile_seconds, 1),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
+    } | result
+    draw(config, model, data.test, trained, workdir / "figures", key_sample)
+    write_json(workdir / "final.json", final)
+    print(table(final, paper), flush=True)
+    return final
+
+
+def evaluate(config, model, constraints, scenes: Scenes, params, key) -> dict[str, float]:
+    """The flat part of final.json that is measured: means and standard errors over images."""
+    values = asr_jax.evaluate(
+        params,
+        key,
+        scenes.image[..., 0],
+        scenes.count,
+        scenes.box,
+        model=model,
+        constraints=constraints,
+    )
+    weights = config.constraints.weights
+    values["penalty"] = sum(
+        (weights[name] * np.maximum(values[name], 0) for name in weights),
+        np.zeros(len(scenes.image)),
+    )
+    return summarise(values)
+
+
+def draw(config, model, scenes: Scenes, trained: Trained, folder: Path, key) -> None:
+    """Writes reconstructions.png, samples.png and learning_curves.png."""
+    folder.mkdir(exist_ok=True)
+    images = scenes.image[:SHOWN, ..., 0].astype(np.float32) / 255
+    scene = jax.device_get(jax.jit(model.reconstruct)(trained.params, jnp.asarray(images)))
+    title = f"{config.name}, seed {config.seed}"
+    dreamt = jax.device_get(jax.jit(model.sample, static_argnums=2)(trained.params, key, SAMPLES))
+    weighted = [name for name in config.constraints.weights if name in trained.history[-1]]
+    panels = {"negative ELBO (nats)": ["nelbo"], "KL (nats)": ["kl_shift", "kl_scale", "kl_appearance"]}
+    if weighted:
+        panels["constraints F (pixels)"] = weighted
+    for name, figure in {
+        "reconstructions": plots.reconstructions(
+            images, scene.canvas, scene.boxes, scene.count, f"{title}: held-out scenes"
+        ),
+        "samples": plots.samples(
+            dreamt.canvas, dreamt.boxes, dreamt.count, f"{title}: samples of the prior"
+        ),
+        "learning_curves": plots.learning_curves(trained.history, panels, title),
+    }.items():
+        figure.savefig(folder / f"{name}.png", dpi=160)
+
+
+def table(final: dict, paper: dict[str, str]) -> str:
+    """Our row against the paper's, as text."""
+    columns = [name for name in COLUMNS if name in final]
+    rows = [
+        ["", *columns],
+        ["this run", *(f"{final[c]:.3f} ± {final[c + '_stderr']:.3f}" for c in columns)],
+        ["paper", *(paper.get(c, "–") for c in columns)],
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns) + 1)]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    note = "± this run: standard error over images; paper: standard deviation over 3 runs."
+    return "\n".join([f"\n{final['name']}, {final['images']} {final['split']} scenes", *lines, note])

@@ -1,0 +1,101 @@
+"""A run's folder: refuses another run's, writes whole files, keeps metrics in step with the state."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from tensorboardX import SummaryWriter
+
+# Fields that do not change a result, and may differ when a run goes on.
+FREE = ("data.data_dir", "data.digits_dir", "train.parallel", "train.checkpoint_every")
+
+
+def open_workdir(workdir: Path, config: ConfigDict, resume: bool) -> None:
+    """Makes the folder, or makes sure that it holds this very run.
+
+    Raises:
+      ValueError: the folder holds another configuration, other files, or this run and `resume`
+        is not set. Nothing is changed then.
+    """
+    file = workdir / "config.json"
+    settings = json.loads(config.to_json())
+    if file.exists():
+        saved = json.loads(file.read_text())
+        differences = _differences(saved, settings)
+        if differences:
+            raise ValueError(
+                f"{workdir} holds a run of another configuration ({'; '.join(differences)}): "
+                "choose another --workdir"
+            )
+        if not resume:
+            raise ValueError(
+                f"{workdir} holds this run already: pass --resume to go on with it, or choose "
+                "another --workdir"
+            )
+    elif workdir.exists() and any(workdir.iterdir()):
+        raise ValueError(f"{workdir} is not empty and not a run: choose another --workdir")
+    else:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(file, settings)
+
+
+def write_json(file: Path, value) -> None:
+    """Writes a file that is either complete or absent, also when the machine stops half-way."""
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, file)
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard events, cut back to the step that a run goes on from."""
+
+    def __init__(self, workdir: Path, step: int):
+        self._file = workdir / "metrics.jsonl"
+        lines = self._file.read_text().splitlines(keepends=True) if self._file.exists() else []
+        self.rows = [row for row in map(_parse, lines) if row and row["step"] <= step]
+        temporary = self._file.with_name("metrics.jsonl.tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        os.replace(temporary, self._file)
+        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, values: dict[str, np.ndarray]) -> dict[str, float]:
+        """Adds a line with the mean of each metric over the steps of a dispatch, and returns it."""
+        row = {"step": step} | {name: float(np.mean(value)) for name, value in values.items()}
+        self.rows.append(row)
+        with self._file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in row.items():
+            if name != "step":
+                self._tensorboard.add_scalar(f"train/{name}", value, step)
+        return row
+
+    def close(self) -> None:
+        self._tensorboard.close()
+
+
+def _parse(line: str) -> dict | None:
+    """A line of metrics.jsonl; None for one that was cut off when the run was killed."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def _differences(saved: dict, settings: dict) -> list[str]:
+    saved, settings = _flat(saved), _flat(settings)
+    return [
+        f"{name} is {saved.get(name)!r} there and {settings.get(name)!r} here"
+        for name in sorted(saved.keys() | settings.keys())
+        if saved.get(name) != settings.get(name) and name not in FREE
+    ]
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,247 @@
+"""Placement: layouts, checked by painting; uniformity; a user's own scenes."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from data_gen import scenes, user_scenes
+from data_gen.scenes import Scenes
+
+
+def generator(seed=0):
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def discs(sides):
+    """Round sprites: their boxes have empty corners, so that inks can pass where boxes cannot."""
+    sprites = []
+    for side in sides:
+        y, x = np.mgrid[:side, :side] - (side - 1) / 2
+        sprites.append(np.where(x**2 + y**2 <= (side / 2) ** 2, 200, 0).astype(np.uint8))
+    return sprites
+
+
+def test_crop_to_ink():
+    image = np.zeros((9, 9), np.uint8)
+    image[2:7, 4] = [1, 2, 3, 4, 5]  # 5 high, 1 wide: 2 black columns on either side
+    crop = scenes.crop_to_ink(image)
+    expected = np.zeros((5, 5), np.uint8)
+    expected[:, 2] = [1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(crop, expected)
+    np.testing.assert_array_equal(scenes.crop_to_ink(image.T), expected.T)
+    with pytest.raises(ValueError, match=r"needs ink, got an all-black image of shape \(9, 9\)"):
+        scenes.crop_to_ink(np.zeros((9, 9), np.uint8))
+
+
+def test_scale_sprite():
+    sprite = discs([20])[0]
+    assert scenes.scale_sprite(sprite, 1.0) is sprite
+    assert scenes.scale_sprite(sprite, 0.6).shape == (12, 12)
+    assert scenes.scale_sprite(sprite, 0.01).shape == (1, 1)
+    flat = np.full((20, 20), 77, np.uint8)
+    np.testing.assert_array_equal(scenes.scale_sprite(flat, 0.6), np.full((12, 12), 77))
+    checks = np.indices((20, 20)).sum(0) % 2 * np.uint8(200)  # antialiased: grey, no pattern
+    assert np.ptp(scenes.scale_sprite(checks.astype(np.uint8), 0.25)[1:-1, 1:-1]) <= 2
+
+
+@pytest.mark.parametrize("layout", scenes.LAYOUTS)
+def test_layouts_hold_and_are_not_stricter_than_they_say(layout):
+    canvas, sprites = 40, discs([12, 9, 14])
+    rng = generator()
+    shared_columns = shared_rows = shared_boxes = 0
+    for _ in range(400):
+        xy = scenes.place(rng, sprites, canvas, layout)
+        boxes, inks, columns, rows = np.zeros((4, canvas, canvas), int)
+        for sprite, (x, y) in zip(sprites, xy, strict=True):
+            side = len(sprite)
+            boxes[y : y + side, x : x + side] += 1
+            inks[y : y + side, x : x + side] += sprite > 0
+            columns[:, x : x + side] += 1
+            rows[y : y + side] += 1
+        assert inks.max() == 1
+        shared_boxes += boxes.max() > 1
+        shared_columns += columns.max() > 1
+        shared_rows += rows.max() > 1
+    assert shared_rows > 100
+    assert (shared_columns == 0) if layout == "columns" else (shared_columns > 100)
+    assert (shared_boxes > 20) if layout == "pixels" else (shared_boxes == 0)
+
+
+@pytest.mark.parametrize("layout", scenes.LAYOUTS)
+def test_valid_layouts_are_equally_likely(layout):
+    # Few and small enough to list all 144 layouts and keep the valid ones.
+    canvas, sprites = 4, [np.full((n, n), 9, np.uint8) for n in (1, 2)]
+    sprites[1][0, 1] = 0  # a corner in which "pixels" can place another sprite
+    corners = [list(product(range(canvas - len(s) + 1), repeat=2)) for s in sprites]
+    listed = []
+    for xy in product(*corners):
+        paint = np.zeros((canvas, canvas), int)
+        for sprite, (x, y) in zip(sprites, xy, strict=True):
+            side = len(sprite)
+            if layout == "columns":
+                paint[:, x : x + side] += 1
+            else:
+                paint[y : y + side, x : x + side] += sprite > 0 if layout == "pixels" else 1
+        if paint.max() <= 1:
+            listed.append(tuple(np.ravel(xy)))
+    assert 10 < len(listed) < 144
+    rng = generator()
+    counts = dict.fromkeys(listed, 0)
+    for _ in range(50 * len(listed)):
+        counts[tuple(scenes.place(rng, sprites, canvas, layout).ravel())] += 1
+    assert chi_square_z(np.array(list(counts.values()))) < 4
+
+
+def chi_square_z(observed):
+    """How far chi-square lies above its mean under a uniform law, in standard deviations."""
+    expected = observed.sum() / len(observed)
+    freedom = len(observed) - 1
+    return (((observed - expected) ** 2 / expected).sum() - freedom) / np.sqrt(2 * freedom)
+
+
+def test_one_object_is_placed_uniformly_up_to_the_edges():
+    rng, sprites = generator(), discs([12])
+    xy = np.array([scenes.place(rng, sprites, 20, "disjoint")[0] for _ in range(8100)])
+    observed = np.bincount(9 * xy[:, 0] + xy[:, 1], minlength=81)
+    assert observed.shape == (81,) and chi_square_z(observed) < 4
+    # The test itself can fail: one place in ten that is twice as likely is seen.
+    skewed = observed.copy()
+    skewed[:8] *= 2
+    assert chi_square_z(skewed) > 4
+
+
+def test_render_copies_each_sprite_into_its_box():
+    rng, sprites = generator(), discs([12, 7, 9])
+    xy = scenes.place(rng, sprites, 40, "disjoint")
+    image, box = scenes.render(sprites, xy, 40)
+    assert image.shape == (40, 40, 1) and image.dtype == np.uint8 and box.dtype == np.float32
+    rest = image[..., 0].copy()
+    for sprite, (x0, y0, x1, y1) in zip(sprites, box.astype(int), strict=True):
+        np.testing.assert_array_equal(image[y0:y1, x0:x1, 0], sprite)
+        rest[y0:y1, x0:x1] = 0
+    assert not rest.any()  # no ink outside the boxes
+    np.testing.assert_array_equal(box[:, :2], xy)  # x first
+
+
+def test_an_empty_scene():
+    xy = scenes.place(generator(), [], 10, "pixels")
+    image, box = scenes.render([], xy, 10)
+    assert not image.any() and box.shape == (0, 4)
+
+
+def test_a_tight_but_possible_layout_is_found():
+    xy = scenes.place(generator(), discs([5, 5, 5, 5]), 10, "disjoint")
+    assert sorted(map(tuple, xy)) == [(0, 0), (0, 5), (5, 0), (5, 5)]
+
+
+@pytest.mark.parametrize("layout", scenes.LAYOUTS)
+def test_impossible_layouts_end_with_an_error(layout, monkeypatch):
+    monkeypatch.setattr(scenes, "MAX_LAYOUTS", 1000)
+    with pytest.raises(
+        ValueError, match=f"no '{layout}' layout of 2 .* canvas of 10: raise config"
+    ):
+        scenes.place(generator(), [np.ones((9, 9), np.uint8)] * 2, 10, layout)
+    with pytest.raises(
+        ValueError, match="canvas must be at least a sprite's side, 9, got 8: raise"
+    ):
+        scenes.place(generator(), discs([9]), 8, layout)
+
+
+def save(path, **arrays):
+    np.savez(path / "user.npz", **arrays)
+    return path / "user.npz"
+
+
+IMAGE = generator().integers(0, 256, (4, 6, 5), dtype=np.uint8)
+
+
+def test_user_scenes(tmp_path):
+    box = np.tile(np.array([[1, 2, 3, 4], [7, 7, 7, 7]]), (4, 1, 1))
+    loaded = user_scenes.load_npz(save(tmp_path, image=IMAGE, count=np.ones(4, int), box=box))
+    np.testing.assert_array_equal(loaded.image, IMAGE[..., None])
+    np.testing.assert_array_equal(loaded.count, [1] * 4)
+    np.testing.assert_array_equal(loaded.box, [[[1, 2, 3, 4], [0, 0, 0, 0]]] * 4)
+    assert (loaded.count.dtype, loaded.box.dtype) == (np.int32, np.float32)
+
+    bare = user_scenes.load_npz(save(tmp_path, image=IMAGE[..., None] / np.float32(255)))
+    np.testing.assert_array_equal(bare.image, IMAGE[..., None])  # floats come back exactly
+    assert bare[1:] == (None, None, None, None)
+    nearly_white = user_scenes.load_npz(save(tmp_path, image=np.full((1, 2, 2), 0.999)))
+    assert (nearly_white.image == 255).all()
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"picture": IMAGE}, r"must hold an array named image, got \['picture'\]"),
+        ({"image": np.array([{}, {}])}, "holds image in a form that is not read .*Object arrays"),
+        ({"image": IMAGE[0]}, r"shape \[N, H, W\] or \[N, H, W, 1\], got \(6, 5\)"),
+        ({"image": np.stack([IMAGE] * 3, -1)}, r"got \(4, 6, 5, 3\): convert colours"),
+        ({"image": IMAGE[:0]}, r"is empty, its shape is \(0, 6, 5, 1\)"),
+        ({"image": IMAGE.astype(np.int64)}, "must be uint8 or floats .*, got int64"),
+        ({"image": np.where(IMAGE > 200, np.nan, 0.5)}, "must have no NaN, got [1-9]"),
+        ({"image": IMAGE / 100}, r"must be in \[0, 1\], got 0\.\d+ to 2\.\d+: rescale"),
+        ({"image": IMAGE / -255}, r"must be in \[0, 1\], got -"),
+        ({"image": IMAGE, "count": np.ones(3, int)}, r"count .* shape \(4,\).*, got \(3,\)"),
+        ({"image": IMAGE, "count": np.ones(4)}, "count .* must be whole numbers, got float64"),
+        ({"image": IMAGE, "count": np.array([0, 1, -1, 2])}, "count .* at least 0, got -1"),
+        ({"image": IMAGE, "box": np.ones((4, 2, 4))}, "needs count"),
+        ({"image": IMAGE, "count": np.ones(4, int), "box": np.ones((4, 8))}, r"got \(4, 8\): pad"),
+        (
+            {"image": IMAGE, "count": np.full(4, 3), "box": np.ones((4, 2, 4))},
+            "at most the 2 boxes of an image, got 3",
+        ),
+        (
+            {"image": IMAGE, "count": np.ones(4, int), "box": np.full((4, 1, 4), np.inf)},
+            "must be finite numbers",
+        ),
+        (
+            {"image": IMAGE, "count": np.ones(4, int), "box": np.tile([5.0, 5, 2, 2], (4, 1, 1))},
+            r"x0 < x1 and y0 < y1, got \[5.0, 5.0, 2.0, 2.0\]: save corners",
+        ),
+    ],
+)
+def test_user_scene_errors(tmp_path, arrays, message):
+    path = save(tmp_path, **arrays)
+    with pytest.raises(ValueError, match=message) as caught:
+        user_scenes.load_npz(path)
+    assert str(path) in str(caught.value)
+
+
+def test_user_files_that_are_not_npz(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.npz does not exist: set config.data.path"):
+        user_scenes.load_npz(tmp_path / "nowhere.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(ValueError, match="text.npz is not a .npz file"):
+        user_scenes.load_npz(tmp_path / "text.npz")
+    whole = save(tmp_path, image=IMAGE).read_bytes()
+    flipped = whole[:150] + bytes([whole[150] ^ 1]) + whole[151:]
+    (tmp_path / "damaged.npz").write_bytes(flipped)
+    with pytest.raises(ValueError, match="damaged.npz holds image in a form .*CRC"):
+        user_scenes.load_npz(tmp_path / "damaged.npz")
+
+
+def test_split_is_a_shuffled_partition_that_keeps_rows_together():
+    image = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
+    every = Scenes(image, np.arange(50, dtype=np.int32), None, None, None)
+    train, test = user_scenes.split(every, 10, seed=1)
+    assert len(test.image) == 10 and len(train.image) == 40
+    assert sorted([*train.count, *test.count]) == list(range(50))
+    for part in (train, test):
+        np.testing.assert_array_equal(part.image.ravel(), part.count)
+    assert list(test.count) != sorted(test.count)
+    np.testing.assert_array_equal(user_scenes.split(every, 10, seed=1)[1].count, test.count)
+    assert set(user_scenes.split(every, 10, seed=2)[1].count) != set(test.count)
+    for size in (0, 50, 99):
+        with pytest.raises(ValueError, match=f"below the number of scenes, 50, got {size}"):
+            user_scenes.split(every, size, seed=1)
+
+
+def test_sprites_are_placed_alike_whatever_their_order():
+    # A clash must not depend on which of two sprites comes first.
+    sprites = [np.tri(5, dtype=np.uint8), discs([4])[0]]
+    offsets = np.array([(x, y) for x in range(-6, 7) for y in range(-6, 7)])
+    for clash in scenes.LAYOUTS.values():
+        for a, b in permutations(sprites):
+            np.testing.assert_array_equal(clash(a, b)(offsets), clash(b, a)(-offsets))
