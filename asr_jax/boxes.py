@@ -26,7 +26,8 @@ def side(scale: jax.Array) -> jax.Array:
 def centre_in_pixels(centre: jax.Array, canvas: tuple[int, int]) -> jax.Array:
     """Centres [..., 2] in [-1, 1] -> (x, y) [..., 2] in pixels."""
     height, width = canvas
-    return (centre + 1) / 2 * jnp.array([width, height], jnp.float32)
+    size = jnp.broadcast_to(jnp.array([width, height], jnp.float32), centre.shape)
+    return (centre + 1) / 2 * size
 
 
 def side_in_pixels(side: jax.Array, canvas: tuple[int, int]) -> jax.Array:

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from asr_jax.distributions import CountChain, known_presence
+from asr_jax.distributions import known_presence
 from asr_jax.networks import MLP, GaussianHead, LSTMStep, lstm_start
 from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Prior
 
@@ -61,7 +61,7 @@ class LearnedPrior(nn.Module):
 
     def _step(self, state, previous):
         """previous: [B, 3], shift and scale of the step before -> state, heads that need only h."""
-        state = self.lstm(state, jnp.zeros(()), previous)
+        state = self.lstm(state, previous)
         h = state[1]
         logits = self.presence(h)[..., 0] if self.config.count is None else jnp.zeros(h.shape[0])
         return state, (h, logits, self.shift(h))
@@ -135,11 +135,6 @@ def canvases(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
     return sums[:, jnp.array(counts)]
 
 
-# A pixel's probability stays this far from 0 and 1; without it one grey pixel outside every
-# window would cost infinitely many nats.
-EPSILON = 1e-5
-
-
 def log_likelihood(images: jax.Array, canvas: jax.Array, config: ModelConfig) -> jax.Array:
     """log p(x | canvas), summed over pixels.
 
@@ -155,14 +150,9 @@ def log_likelihood(images: jax.Array, canvas: jax.Array, config: ModelConfig) ->
         z = (x - canvas) / config.sigma
         log_p = -0.5 * z**2 - jnp.log(config.sigma * jnp.sqrt(2 * jnp.pi))
     else:
-        p = jnp.clip(canvas, EPSILON, 1 - EPSILON)
+        p = jnp.clip(canvas, config.epsilon, 1 - config.epsilon)
         log_p = x * jnp.log(p) + (1 - x) * jnp.log1p(-p)
     return log_p.sum((-2, -1))
-
-
-def sample_count(key: jax.Array, prior: Prior) -> jax.Array:
-    """Counts [B] from the prior's chain [B, K]."""
-    return CountChain(prior.presence_logits).sample(seed=key)
 
 
 def _sample(prior: Prior, noise: Noise) -> Latents:

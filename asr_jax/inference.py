@@ -50,7 +50,7 @@ class InferenceStep(nn.Module):
         """carry: (LSTM state, previous latents [B, 3 + D]); noise of this step [B, ...]."""
         config = self.config
         state, previous = carry
-        state = LSTMStep(config.lstm, name="lstm")(state, image_gates, previous)
+        state = LSTMStep(config.lstm, name="lstm")(state, previous, image_gates)
         h = state[1]  # [B, F]
 
         if config.count is None:

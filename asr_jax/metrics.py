@@ -39,7 +39,7 @@ def mean_iou(
         overlap = boxes.iou(box[:, None], true_box[None])  # [K, M]
         exist = jnp.arange(box.shape[0]) < count
         true_exist = jnp.arange(true_box.shape[0]) < true_count
-        overlap = jnp.where(exist[:, None] & true_exist, overlap, 0)
+        overlap = jnp.where(exist[:, None] & true_exist[None], overlap, 0)
         rows, columns = hungarian_algorithm(-overlap)
         most = jnp.maximum(count, true_count)
         return jnp.where(most > 0, overlap[rows, columns].sum() / jnp.maximum(most, 1), 1.0)

@@ -48,15 +48,21 @@ class GaussianHead(nn.Module):
 
 
 class LSTMStep(nn.Module):
-    """One LSTM step; `gates` is the part of the input that was projected beforehand."""
+    """One LSTM step (Hochreiter & Schmidhuber 1997), with a bias of 1 on the forget gate."""
 
     features: int
 
     @nn.compact
-    def __call__(self, state, gates: jax.Array, x: jax.Array):
-        """state: (c, h), each [B, F]; gates: [B, 4F]; x: [B, X] -> (c, h)."""
+    def __call__(self, state, x: jax.Array, projected: jax.Array | None = None):
+        """state: (c, h), each [B, F]; x: [B, X] -> (c, h).
+
+        `projected` [B, 4F] is added to the gates: input that is the same at every step, and was
+        projected once.
+        """
         c, h = state
-        gates = gates + nn.Dense(4 * self.features)(jnp.concatenate([x, h], axis=-1))
+        gates = nn.Dense(4 * self.features)(jnp.concatenate([x, h], axis=-1))  # [B, 4F]
+        if projected is not None:
+            gates = gates + projected
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         c = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)
         return c, nn.sigmoid(o) * jnp.tanh(c)

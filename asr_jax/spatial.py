@@ -50,7 +50,7 @@ def write(
     size = boxes.side_in_pixels(side, canvas)  # [..., 1]
 
     def positions(length, middle):  # of the canvas's pixels, in window pixels [..., length]
-        pixels = jnp.arange(length) + 0.5
+        pixels = _range(length, middle.ndim) + 0.5
         return ((pixels - middle) / size + 0.5) * window - 0.5
 
     from_rows = _hat(positions(canvas[0], middle[..., 1:]), window)  # [..., H, h]
@@ -62,11 +62,16 @@ def _window_in_canvas(centre, side, window, canvas):
     """Where the window's rows and columns lie, in canvas pixels: [B, h] and [B, w]."""
     middle = boxes.centre_in_pixels(centre, canvas)
     size = boxes.side_in_pixels(side, canvas)
-    offsets = size * ((jnp.arange(window) + 0.5) / window - 0.5) - 0.5  # [B, w]
+    offsets = size * ((_range(window, 2) + 0.5) / window - 0.5) - 0.5  # [B, w]
     return middle[..., 1:] + offsets, middle[..., :1] + offsets
 
 
 def _hat(positions: jax.Array, length: int) -> jax.Array:
     """Bilinear weights of positions [..., P] over the pixels 0..length-1 -> [..., P, length]."""
-    distance = jnp.abs(positions[..., None] - jnp.arange(length))
+    distance = jnp.abs(positions[..., None] - _range(length, positions.ndim + 1))
     return jnp.maximum(0, 1 - distance)
+
+
+def _range(length: int, rank: int) -> jax.Array:
+    """0..length-1 along the last of `rank` axes."""
+    return jnp.arange(length, dtype=jnp.float32).reshape((1,) * (rank - 1) + (length,))

@@ -40,6 +40,9 @@ class ModelConfig:
     presence_prior: float = 0.0  # fixed prior: log-odds of one more object
     likelihood: str = "bernoulli"  # of a pixel given the canvas: "bernoulli" or "gaussian"
     sigma: float = 0.3  # standard deviation of the Gaussian likelihood
+    # A pixel's Bernoulli probability keeps this distance from 0 and 1. Without one, a grey pixel
+    # outside every window costs infinitely many nats; a tiny one makes gradients spike.
+    epsilon: float = 1e-3
     estimator: str = "marginal"  # "marginal": exact in n; "concrete": relaxed presence
     temperature: float = 0.1  # of the relaxed presence
 
@@ -61,6 +64,8 @@ class ModelConfig:
         for field in ("sigma", "temperature"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"model.{field} must be positive, got {getattr(self, field)}")
+        if not 1e-7 <= self.epsilon < 0.5:  # below that, 1 - epsilon is 1 in float32
+            raise ValueError(f"model.epsilon must lie in [1e-7, 0.5), got {self.epsilon}")
         if len(self.canvas) != 2 or min(self.canvas) < 2:
             raise ValueError(f"model.canvas must be (height, width) >= 2, got {self.canvas}")
         if not self.scale_prior[1] > 0:

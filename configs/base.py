@@ -44,6 +44,7 @@ def base() -> ConfigDict:
     config.model.scale_prior = (-1.0, 0.05)
     config.model.likelihood = "bernoulli"
     config.model.sigma = 0.3
+    config.model.epsilon = 1e-3
     config.model.estimator = "marginal"
     config.model.temperature = 0.1
 

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import logging
 from ml_collections import ConfigDict
 
 import asr_jax
@@ -35,8 +34,7 @@ def data(config: ConfigDict) -> Data:
         train, test = user_scenes.split(scenes, settings.test_size, settings.seed)
         source = settings.path
     else:
-        names = [field.name for field in dataclasses.fields(multi_mnist.SceneConfig)]
-        scenes = multi_mnist.SceneConfig(**{name: settings[name] for name in names})
+        scenes = multi_mnist.scene_config(settings)
         train, test, source = multi_mnist.load(scenes, settings.digits_dir, settings.data_dir)
     if settings.split == "validation":
         train, test = user_scenes.split(train, len(test.image), settings.seed)
@@ -45,8 +43,6 @@ def data(config: ConfigDict) -> Data:
             f"train.batch_size={config.train.batch_size} is larger than the {len(train.image)} "
             "training scenes: set config.train.batch_size to that or less"
         )
-    logging.info("%d training and %d %s scenes from %s", len(train.image), len(test.image),
-                 settings.split, source)
     return Data(train, test, source)
 
 

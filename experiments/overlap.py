@@ -9,7 +9,7 @@ training steps -> loop -> metrics -> figures.
 
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import build, loop, report
@@ -40,13 +40,13 @@ def main(_) -> None:
     model = build.model(config, data.train)
     open_workdir(workdir, config, RESUME.value)
 
+    print(f"{config.name}: {len(data.train.image)} training scenes from {data.source}")
     trained = loop.train(config, model, penalised, data.train.image[..., 0], workdir)
     paper = PAPER.get((config.name.split("-")[0], config.method), {})
     report.finish(config, model, constraints, data, trained, workdir, paper)
-    logging.info("Results are in %s", workdir)
+    print(f"Results are in {workdir}")
 
 
 if __name__ == "__main__":
-    logging.set_verbosity(logging.INFO)
     flags.mark_flag_as_required("config")
     app.run(main)

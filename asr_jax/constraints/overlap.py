@@ -115,5 +115,6 @@ def _sum_pairs(posterior: Posterior, values: jax.Array) -> jax.Array:
     """
     exists = CountChain(posterior.presence_logits).survival  # [B, K]
     steps = jnp.arange(exists.shape[1])
-    both = exists[:, jnp.maximum(steps[:, None], steps)]  # [B, K, K]
-    return jnp.sum(both * values * (steps[:, None] != steps), axis=(1, 2))
+    both = exists[:, jnp.maximum(steps[:, None], steps[None])]  # [B, K, K]
+    different = 1 - jnp.eye(len(steps))[None]
+    return jnp.sum(both * values * different, axis=(1, 2))
