@@ -22,7 +22,10 @@ from asr_jax.types import Posterior
 def overlap(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
     """F1 = E sum_{i != j} l((s_i + s_j) / 2 - max(|x_i - x_j|, |y_i - y_j|)) -> [B], pixels."""
     middle, side, _ = _pixels(posterior, canvas)
-    distance = jnp.abs(middle[:, :, None] - middle[:, None]).max(-1)  # [B, K, K]
+    offset = jnp.abs(middle[:, :, None] - middle[:, None])  # [B, K, K, 2]
+    # Not offset.max(-1): its gradient divides by the number of entries that equal the maximum,
+    # which a compiler that recomputes the entries with other rounding can find to be 0.
+    distance = jnp.maximum(offset[..., 0], offset[..., 1])  # [B, K, K]
     reach = (side[:, :, None] + side[:, None]) / 2
     return _sum_pairs(posterior, _l(reach - distance))
 

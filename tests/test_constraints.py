@@ -1,0 +1,153 @@
+"""F1..F7 against hand-drawn layouts, and against plain loops in float64 over objects and counts."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from asr_jax import Gaussian, Latents, Posterior, overlap_constraints
+from asr_jax.constraints.base import penalty
+from asr_jax.constraints.overlap import Size
+from asr_jax.distributions import known_presence
+
+CANVAS = (50, 50)
+F = {c.name: c.functional for c in overlap_constraints(11.0, 15.0, 3.0)}
+
+
+def posterior(objects, canvas=CANVAS, logits=None):
+    """A posterior whose sample is the given objects: (x, y, side) in pixels, [B][K]."""
+    objects = np.asarray(objects, np.float64)
+    height, width = canvas
+    centre = objects[..., :2] / np.array([width, height]) * 2 - 1
+    fraction = objects[..., 2:] / min(canvas)
+    batch, steps = objects.shape[:2]
+    shift, scale = np.arctanh(centre), np.log(fraction / (1 - fraction))
+    if logits is None:
+        logits = known_presence(steps, batch, steps)
+    latents = Latents(
+        jnp.asarray(shift, jnp.float32),
+        jnp.asarray(scale, jnp.float32),
+        jnp.zeros((batch, steps, 1)),
+    )
+    nothing = Gaussian(latents.shift, latents.shift)
+    return Posterior(jnp.asarray(logits), jnp.zeros((batch, steps)), nothing, nothing, nothing, latents)
+
+
+def values(q, canvas=CANVAS):
+    return {name: np.asarray(f(q, canvas)) for name, f in F.items()}
+
+
+def test_a_feasible_layout_violates_nothing():
+    # Beside each other, one above the other, in the corners, touching the edges and each other.
+    q = posterior([[(6, 6, 12), (18, 6, 12), (6, 44, 12)], [(25, 7, 14), (25, 30, 12), (44, 44, 12)]])
+    for name, value in values(q).items():
+        np.testing.assert_allclose(value, 0, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "name, objects, pixels",
+    [
+        # Both orders of the pair: 2 * (12 - max(5, 3)).
+        ("F1", [(20, 20, 12), (25, 23, 12)], 14.0),
+        # Apart along y by more than their reach, whatever x says.
+        ("F1", [(20, 10, 12), (20, 23, 12)], 0.0),
+        # Different sides: 2 * ((12 + 14) / 2 - 10).
+        ("F1", [(20, 20, 12), (30, 21, 14)], 6.0),
+        ("F2", [(4, 20, 12), (30, 30, 12)], 2.0),
+        ("F3", [(47, 20, 12), (20, 30, 12)], 3.0),
+        ("F4", [(20, 1, 12), (30, 30, 12)], 5.0),
+        ("F5", [(20, 48.5, 12), (30, 20, 12)], 4.5),
+        # 11 - 8, and 18 - 15.
+        ("F6", [(20, 20, 8), (40, 40, 18)], 6.0),
+        # Both orders: 2 * (|12 - 18| - 3).
+        ("F7", [(20, 20, 12), (40, 40, 18)], 6.0),
+        ("F7", [(20, 20, 12), (40, 40, 14.5)], 0.0),
+    ],
+)
+def test_a_violation_costs_its_pixels(name, objects, pixels):
+    np.testing.assert_allclose(values(posterior([objects]))[name], [pixels], atol=2e-4)
+
+
+def test_edges_follow_a_canvas_that_is_not_square():
+    q = posterior([[(38, 28, 12), (10, 10, 12)]], canvas=(30, 40))
+    result = values(q, (30, 40))
+    np.testing.assert_allclose(result["F3"], [4.0], atol=1e-4)  # 38 + 6 - width
+    np.testing.assert_allclose(result["F5"], [4.0], atol=1e-4)  # 28 + 6 - height
+    np.testing.assert_allclose(result["F2"] + result["F4"], [0.0], atol=1e-4)
+
+
+def loops(objects, n):
+    """The paper's sums for n existing objects, in float64."""
+    relu = lambda x: max(x, 0.0)  # noqa: E731
+    first = range(n)
+    pairs = [(i, j) for i in first for j in first if i != j]
+    x, y, s = np.asarray(objects, np.float64).T
+    return {
+        "F1": sum(
+            relu((s[i] + s[j]) / 2 - max(abs(x[i] - x[j]), abs(y[i] - y[j]))) for i, j in pairs
+        ),
+        "F2": sum(relu(s[i] / 2 - x[i]) for i in first),
+        "F3": sum(relu(x[i] + s[i] / 2 - 50) for i in first),
+        "F4": sum(relu(s[i] / 2 - y[i]) for i in first),
+        "F5": sum(relu(y[i] + s[i] / 2 - 50) for i in first),
+        "F6": sum(relu(11 - s[i]) + relu(s[i] - 15) for i in first),
+        "F7": sum(relu(abs(s[i] - s[j]) - 3) for i, j in pairs),
+    }
+
+
+def random_objects(rng, batch=6, steps=4):
+    return np.concatenate(
+        [rng.uniform(1, 49, (batch, steps, 2)), rng.uniform(5, 30, (batch, steps, 1))], -1
+    )
+
+
+def test_the_expectation_over_n_is_exact():
+    """Against the sum over every count of q(n) times the paper's sums for n objects."""
+    rng = np.random.default_rng(0)
+    objects, logits = random_objects(rng), rng.normal(size=(6, 4))
+    u = expit(logits)
+    result = values(posterior(objects, logits=jnp.asarray(logits, jnp.float32)))
+    for b in range(6):
+        q = [np.prod(u[b, :n]) * (1 - u[b, n] if n < 4 else 1) for n in range(5)]
+        for name in F:
+            expected = sum(q[n] * loops(objects[b], n)[name] for n in range(5))
+            np.testing.assert_allclose(result[name][b], expected, rtol=1e-4, err_msg=name)
+
+
+def test_the_order_of_the_objects_does_not_matter():
+    objects = random_objects(np.random.default_rng(1), batch=1, steps=3)
+    first = values(posterior(objects))
+    for order in itertools.permutations(range(3)):
+        other = values(posterior(objects[:, list(order)]))
+        for name in F:
+            np.testing.assert_allclose(first[name], other[name], rtol=1e-5)
+
+
+def test_gradients_follow_the_existence_of_the_later_object():
+    """d F1 / d logits, also where both exist with the same probability, against differences."""
+    objects = [[(20, 20, 12), (25, 23, 12), (24, 20, 12)]]
+    logits = np.array([[0.0, 100.0, 0.5]])  # P(n >= 1) = P(n >= 2): a tie
+
+    def f1(logits):
+        return F["F1"](posterior(objects, logits=logits), CANVAS)[0]
+
+    gradient = np.asarray(jax.grad(f1)(jnp.asarray(logits, jnp.float32)))[0]
+    u = expit(logits[0])
+    one, two, three = loops(objects[0], 1)["F1"], loops(objects[0], 2)["F1"], loops(objects[0], 3)["F1"]
+    # E = u1 u2 (two - one) + u1 u2 u3 (three - two), with u2 = 1 and du/dlogit = u (1 - u).
+    d1 = u[0] * (1 - u[0]) * ((two - one) + u[2] * (three - two))
+    d3 = u[0] * u[2] * (1 - u[2]) * (three - two)
+    np.testing.assert_allclose(gradient, [d1, 0, d3], rtol=1e-4, atol=1e-6)
+
+
+def test_negative_values_are_not_a_reward():
+    f = {"a": jnp.array([-3.0, 2.0])}
+    np.testing.assert_allclose(penalty(f, {"a": 2.0}, jnp.zeros(2)), [0.0, 4.0])
+
+
+def test_size_bounds_are_checked():
+    with pytest.raises(ValueError, match="0 <= c_min <= c_max .*got 15 and 11"):
+        Size(15, 11)

@@ -1,0 +1,533 @@
+"""Priors, decoder, canvases and likelihood, and the model that binds them."""
+
+import dataclasses
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from asr_jax.generative import (
+    Decoder,
+    FixedPrior,
+    LearnedPrior,
+    canvases,
+    log_likelihood,
+    prior_module,
+)
+from asr_jax.inference import draw_noise
+from asr_jax.model import Model
+from asr_jax.types import Latents, ModelConfig
+
+STEPS, CODE = 3, 2
+CONFIG = ModelConfig(
+    canvas=(8, 10),
+    max_steps=STEPS,
+    window=3,
+    appearance=CODE,
+    lstm=5,
+    hidden=(6, 4),
+    head=4,
+    encoder="raw",
+    learned_scale=True,
+)
+FIXED = dataclasses.replace(CONFIG, prior="fixed", presence_prior=0.7)
+
+
+def keys_of(seed, number):
+    return jax.random.split(jax.random.key(seed), number)
+
+
+def some_latents(seed, batch):
+    rng = np.random.default_rng(seed)
+    shapes = ((batch, STEPS, size) for size in (2, 1, CODE))
+    return Latents(*(jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.float64(x)))
+
+
+def random_params(init, *args, seed=0, width=0.5):
+    """A tree like init(*args) of normal numbers, so that biases count too."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(init, *args)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(0, width, x.shape), jnp.float32), shapes)
+
+
+def learned(config=CONFIG):
+    """A learned prior's call and its parameters."""
+    prior = LearnedPrior(config)
+    return jax.jit(prior.apply), random_params(prior.init, jax.random.key(0), some_latents(0, 1))
+
+
+# Priors ---------------------------------------------------------------------------------------
+
+
+def test_fixed_prior_by_hand():
+    p = FixedPrior(FIXED).apply({}, some_latents(1, 2))
+    np.testing.assert_allclose(p.presence_logits, np.full((2, STEPS), 0.7), rtol=1e-6)
+    for name, size, loc, std in (
+        ("shift", 2, 0, 1),
+        ("scale", 1, -1, np.sqrt(0.05)),
+        ("appearance", CODE, 0, 1),
+    ):
+        np.testing.assert_array_equal(getattr(p, name).loc, np.full((2, STEPS, size), loc))
+        np.testing.assert_allclose(getattr(p, name).std, np.full((2, STEPS, size), std), rtol=1e-6)
+
+
+def test_fixed_prior_samples_follow_its_distributions():
+    latents, _ = FixedPrior(FIXED).apply({}, draw_noise(keys_of(0, 1000), FIXED), method="sample")
+    for x, loc, std in (
+        (latents.shift, 0, 1),
+        (latents.scale, -1, np.sqrt(0.05)),
+        (latents.appearance, 0, 1),
+    ):
+        assert scipy.stats.kstest(np.ravel(x), "norm", (loc, std)).pvalue > 0.01
+        error = std / np.sqrt(x.size)
+        assert np.mean(x) == pytest.approx(loc, abs=3 * error)
+        assert np.var(x) == pytest.approx(std**2, abs=3 * std**2 * np.sqrt(2 / x.size))
+
+
+@pytest.fixture(scope="module")
+def influence():
+    """name -> ([t, s] of shift, [t, s] of scale, [t, s] of appearance): the largest
+    |d prior at step t / d latents of step s|."""
+    apply, params = learned()
+
+    def outputs(latents):
+        p = apply(params, latents)
+        values = {"presence": p.presence_logits[..., None]}
+        for name in ("shift", "scale", "appearance"):
+            values[name] = jnp.concatenate([getattr(p, name).loc, getattr(p, name).std], -1)
+        return jax.tree.map(lambda x: x[0], values)  # [K, X]
+
+    jacobians = jax.jit(jax.jacrev(outputs))(some_latents(2, 1))
+    return {
+        name: [np.abs(x).max((1, 2, 4)) for x in (j.shift, j.scale, j.appearance)]
+        for name, j in jacobians.items()
+    }
+
+
+EARLIER = np.tril(np.ones((STEPS, STEPS), bool), -1)  # s < t
+NOW = np.eye(STEPS, dtype=bool)
+
+
+@pytest.mark.parametrize("name", ["shift", "presence"])
+def test_learned_prior_depends_on_earlier_objects_only(influence, name):
+    for found in influence[name][:2]:  # on shift and scale
+        np.testing.assert_array_equal(found[~EARLIER], 0)
+        assert np.all(found[EARLIER] > 1e-6)
+
+
+def test_learned_scale_depends_on_the_shift_of_its_own_object_too(influence):
+    on_shift, on_scale, _ = influence["scale"]
+    np.testing.assert_array_equal(on_shift[~(EARLIER | NOW)], 0)
+    assert np.all(on_shift[EARLIER | NOW] > 1e-6)
+    np.testing.assert_array_equal(on_scale[~EARLIER], 0)
+    assert np.all(on_scale[EARLIER] > 1e-6)
+
+
+def test_learned_prior_neither_reads_nor_predicts_appearance(influence):
+    for name in ("presence", "shift", "scale"):
+        np.testing.assert_array_equal(influence[name][2], 0)
+    for found in influence["appearance"]:
+        np.testing.assert_array_equal(found, 0)
+    apply, params = learned()
+    p = apply(params, some_latents(3, 2)).appearance
+    np.testing.assert_array_equal(p.loc, np.zeros((2, STEPS, CODE)))
+    np.testing.assert_array_equal(p.std, np.ones((2, STEPS, CODE)))
+
+
+def test_learned_prior_keeps_the_fixed_scale_unless_asked():
+    apply, params = learned(dataclasses.replace(CONFIG, learned_scale=False))
+    p = apply(params, some_latents(4, 2)).scale
+    np.testing.assert_array_equal(p.loc, np.full((2, STEPS, 1), -1))
+    np.testing.assert_allclose(p.std, np.full((2, STEPS, 1), np.sqrt(0.05)), rtol=1e-6)
+    assert "scale" not in params["params"]
+
+
+def zeroed_heads(params):
+    """The LSTM as it is; every head puts out zeros, whatever the latents."""
+    return {
+        "params": {
+            name: tree if name == "lstm" else jax.tree.map(jnp.zeros_like, tree)
+            for name, tree in params["params"].items()
+        }
+    }
+
+
+def test_learned_prior_with_zeroed_heads_is_constant():
+    apply, params = learned()
+    p = apply(zeroed_heads(params), some_latents(5, 4))
+    # What the heads start from, and the std's floor of 1e-4.
+    for got, expected in (
+        (p.presence_logits, 0),
+        (p.shift.loc, 0),
+        (p.shift.std, 1 + 1e-4),
+        (p.scale.loc, -1),
+        (p.scale.std, np.sqrt(0.05) + 1e-4),
+    ):
+        np.testing.assert_allclose(got, np.full(got.shape, expected), rtol=1e-6)
+        assert np.ptp(got) == 0
+
+
+def test_constant_learned_prior_equals_the_fixed_one():
+    apply, params = learned()
+    params = zeroed_heads(params)
+
+    def raw(std):  # the bias that makes softplus(log(expm1(std)) + bias) + 1e-4 equal std
+        return np.log(np.expm1(std - 1e-4)) - np.log(np.expm1(std))
+
+    heads = params["params"]
+    heads["shift"]["Dense_1"]["bias"] = jnp.array([0, 0, raw(1.0), raw(1.0)])
+    heads["scale"]["Dense_1"]["bias"] = jnp.array([0, raw(np.sqrt(0.05))])
+    heads["presence"]["layers_2"]["bias"] = jnp.array([0.7])
+    latents = some_latents(6, 4)
+    got, expected = apply(params, latents), FixedPrior(FIXED).apply({}, latents)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), got, expected)
+
+
+@pytest.mark.parametrize("learned_scale", [False, True])
+def test_learned_prior_samples_agree_with_its_density(learned_scale):
+    config = dataclasses.replace(CONFIG, learned_scale=learned_scale)
+    apply, params = learned(config)
+    noise = draw_noise(keys_of(1, 4), CONFIG)
+    latents, p = jax.jit(partial(LearnedPrior(config).apply, method="sample"))(params, noise)
+    again = apply(params, latents)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), p, again)
+    for name in ("shift", "scale", "appearance"):
+        loc, std = np.float64(getattr(again, name).loc), np.float64(getattr(again, name).std)
+        expected = loc + std * np.float64(getattr(noise, name))
+        np.testing.assert_allclose(getattr(latents, name), expected, rtol=1e-5, atol=1e-5)
+    # Steps do differ, so that a step conditioned on the wrong one would show.
+    assert np.abs(again.shift.loc[:, 1] - again.shift.loc[:, 2]).max() > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["fixed", "learned"])
+def test_known_count_makes_the_priors_presence_certain(kind):
+    config = dataclasses.replace(CONFIG, prior=kind, count=2)
+    prior = prior_module(config)
+    latents = some_latents(7, 2)
+    params = random_params(prior.init, jax.random.key(0), latents)
+    logits = jax.jit(prior.apply)(params, latents).presence_logits
+    np.testing.assert_allclose(sigmoid(logits), [[1, 1, 0]] * 2, atol=1e-40)
+
+
+def test_prior_module_is_what_the_configuration_asks_for():
+    assert type(prior_module(FIXED)) is FixedPrior
+    assert type(prior_module(CONFIG)) is LearnedPrior
+
+
+# Decoder, canvases, likelihood ----------------------------------------------------------------
+
+
+def test_decoder_starts_dark_and_between_zero_and_one():
+    decoder = Decoder(ModelConfig(window=5, appearance=8, hidden=(16, 12)))
+    codes = jax.random.normal(jax.random.key(0), (100, 3, 8))
+    params = jax.jit(decoder.init)(jax.random.key(1), codes[:1])
+    windows = np.array(decoder.apply(params, codes))
+    assert windows.shape == (100, 3, 5, 5)
+    assert 0 < windows.min() and windows.max() < 1
+    assert windows.mean() < 0.25  # sigmoid(-2) = 0.12, and what the weights add
+    # The mirror of the encoder: 8 -> 12 -> 16 -> 25.
+    shapes = [x["kernel"].shape for x in (*params["params"]["MLP_0"].values(),)]
+    assert sorted(shapes) == [(8, 12), (12, 16)]
+
+
+def test_decoder_equals_float64_numpy():
+    decoder = Decoder(CONFIG)
+    codes = np.random.default_rng(8).normal(size=(4, CODE))
+    params = random_params(decoder.init, jax.random.key(0), jnp.float32(codes))
+    got = decoder.apply(params, jnp.float32(codes))
+    tree = jax.tree.map(np.float64, params["params"])
+    x = codes
+    for layer in ("Dense_0", "Dense_1"):
+        x = np.log1p(np.exp(x @ tree["MLP_0"][layer]["kernel"] + tree["MLP_0"][layer]["bias"]))
+    x = sigmoid(x @ tree["Dense_0"]["kernel"] + tree["Dense_0"]["bias"])
+    np.testing.assert_allclose(got, x.reshape(4, 3, 3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("counts", [(0,), (1,), (2,), (3,), (0, 1, 2, 3), (1, 3), (3, 0)])
+def test_canvases_sum_the_first_objects(counts):
+    objects = np.random.default_rng(9).uniform(size=(2, STEPS, 4, 5))
+    expected = np.zeros((2, len(counts), 4, 5))
+    for place, n in enumerate(counts):
+        for k in range(n):
+            expected[:, place] += objects[:, k]
+    got = canvases(jnp.float32(objects), counts)
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def images_and_canvas():
+    """Grey images; canvases with exact 0, exact 1 and sums above 1."""
+    rng = np.random.default_rng(10)
+    images, canvas = rng.uniform(size=(2, 4, 5)), rng.uniform(0, 1.3, (2, 3, 4, 5))
+    canvas[0, 0, 0, :3] = 0, 1, 2.5
+    images[0, 0, :2] = 0, 1
+    return images, canvas
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 0.1])
+def test_bernoulli_log_likelihood_equals_float64_numpy(epsilon):
+    images, canvas = images_and_canvas()
+    p = np.clip(canvas, epsilon, 1 - epsilon)
+    expected = np.zeros((2, 3))
+    for b, n, i, j in np.ndindex(canvas.shape):
+        x, q = images[b, i, j], p[b, n, i, j]
+        expected[b, n] += x * np.log(q) + (1 - x) * np.log(1 - q)
+    config = dataclasses.replace(CONFIG, epsilon=epsilon)
+    got = log_likelihood(jnp.float32(images), jnp.float32(canvas), config)
+    # 1 - epsilon in float32 rounds log(1 - p) by 6e-8 / epsilon.
+    np.testing.assert_allclose(got, expected, rtol=2e-5)
+
+
+def test_bernoulli_log_likelihood_of_single_pixels_by_hand():
+    config = dataclasses.replace(CONFIG, epsilon=1e-3)
+    canvas = jnp.array([0.0, 1.0, 1.7, 0.5, 0.0]).reshape(5, 1, 1, 1)
+    images = jnp.array([0.0, 1.0, 1.0, 0.3, 1.0]).reshape(5, 1, 1)
+    sure, wrong = np.log(1 - 1e-3), np.log(1e-3)
+    expected = np.array([sure, sure, sure, np.log(0.5), wrong])
+    got = log_likelihood(images, canvas, config)[:, 0]
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_bernoulli_log_likelihood_is_finite_at_the_smallest_epsilon():
+    config = dataclasses.replace(CONFIG, epsilon=1e-7)
+    images, canvas = images_and_canvas()
+
+    def total(canvas):
+        return log_likelihood(jnp.float32(images), canvas, config).sum()
+
+    with jax.debug_nans(True):
+        value, gradient = jax.value_and_grad(total)(jnp.float32(canvas))
+    assert np.isfinite(value) and np.all(np.isfinite(gradient))
+
+
+def test_gaussian_log_likelihood_equals_scipy():
+    images, canvas = images_and_canvas()
+    config = dataclasses.replace(CONFIG, likelihood="gaussian", sigma=0.4)
+    expected = scipy.stats.norm.logpdf(images[:, None], canvas, 0.4).sum((-2, -1))
+    got = log_likelihood(jnp.float32(images), jnp.float32(canvas), config)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+# Model ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fixed_model():
+    """(model, params) of a small model with the fixed prior."""
+    model = Model(FIXED)
+    return model, random_params(model.init, jax.random.key(0), width=0.3)
+
+
+@jax.jit
+def render(params, latents):
+    return Model(FIXED).render(params, latents)
+
+
+@jax.jit
+def scene_of(params, latents, count):
+    return Model(FIXED).scene(params, latents, count)
+
+
+def test_render_places_decoded_windows(fixed_model):
+    _, params = fixed_model
+    latents = some_latents(11, 2)
+    latents = latents.replace(shift=latents.shift.at[0, 0].set(0), scale=latents.scale - 0.5)
+    windows = np.float64(Decoder(FIXED).apply(params["decoder"], latents.appearance))
+    got = render(params, latents)
+    assert got.shape == (2, STEPS, 8, 10)
+    for b, k in np.ndindex(2, STEPS):
+        shift, scale = np.float64(latents.shift[b, k]), np.float64(latents.scale[b, k, 0])
+        size = sigmoid(scale) * 8  # the shorter edge
+        x0 = (np.tanh(shift[0]) + 1) / 2 * 10 - size / 2
+        y0 = (np.tanh(shift[1]) + 1) / 2 * 8 - size / 2
+        # Window coordinates of the canvas's pixel centres, and hat weights of its pixels.
+        v = (np.arange(8) + 0.5 - y0) / size * 3 - 0.5
+        u = (np.arange(10) + 0.5 - x0) / size * 3 - 0.5
+        expected = np.zeros((8, 10))
+        for i, j, p, q in np.ndindex(8, 10, 3, 3):
+            weight = max(0, 1 - abs(v[i] - p)) * max(0, 1 - abs(u[j] - q))
+            expected[i, j] += weight * windows[b, k, p, q]
+        np.testing.assert_allclose(got[b, k], expected, atol=1e-5)
+
+
+def test_scene_sums_the_first_objects_and_clips(fixed_model):
+    _, params = fixed_model
+    bright = jax.tree.map(lambda x: x, params)
+    bright["decoder"]["params"]["Dense_0"]["bias"] += 3.0
+    latents, count = some_latents(12, 4), jnp.arange(4)
+    scene = scene_of(bright, latents, count)
+    objects = np.float64(render(bright, latents))  # tested above
+    unclipped = np.zeros((4, 8, 10))
+    for b in range(4):
+        for k in range(b):
+            unclipped[b] += objects[b, k]
+    assert unclipped.max() > 1.1
+    np.testing.assert_allclose(scene.canvas, np.clip(unclipped, 0, 1), atol=1e-6)
+    np.testing.assert_array_equal(scene.count, count)
+    # Boxes in pixels of an 8 x 10 canvas.
+    half = sigmoid(latents.scale) * 8 / 2
+    middle = (np.tanh(np.float64(latents.shift)) + 1) / 2 * [10, 8]
+    expected = np.concatenate([middle - half, middle + half], -1)
+    np.testing.assert_allclose(scene.boxes, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_scene_does_not_change_with_objects_beyond_the_count(fixed_model):
+    _, params = fixed_model
+    latents, other = some_latents(13, 2), some_latents(14, 2)
+    mixed = jax.tree.map(lambda a, b: jnp.concatenate([a[:, :2], b[:, 2:]], 1), latents, other)
+    count = jnp.array([2, 1])
+    a, b = (scene_of(params, x, count).canvas for x in (latents, mixed))
+    np.testing.assert_array_equal(a, b)
+
+
+def chain_pmf(logits):
+    """P(n = 0..K) by the definition: n successes, then a failure."""
+    u = np.append(sigmoid(logits), 0.0)
+    return np.array([np.prod(u[:n]) * (1 - u[n]) for n in range(len(u))])
+
+
+def test_sampled_counts_follow_the_prior(fixed_model):
+    model, params = fixed_model
+    number = 2000
+    scene = jax.jit(model.sample, static_argnums=2)(params, jax.random.key(3), number)
+    assert scene.canvas.shape == (number, 8, 10) and scene.boxes.shape == (number, STEPS, 4)
+    observed = np.bincount(scene.count, minlength=STEPS + 1)
+    expected = number * chain_pmf([0.7] * STEPS)
+    assert scipy.stats.chisquare(observed, expected).pvalue > 0.01
+    np.testing.assert_array_equal(np.array(scene.canvas)[np.array(scene.count) == 0], 0)
+    assert np.all(np.array(scene.canvas)[np.array(scene.count) == STEPS].sum((1, 2)) > 0)
+    # Centres come from tanh(N(0, 1)), sides from sigmoid(N(-1, 0.05)).
+    boxes = np.float64(scene.boxes)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2 / [10, 8] * 2 - 1
+    assert scipy.stats.kstest(np.arctanh(centre).ravel(), "norm").pvalue > 0.01
+    side = (boxes[..., 2] - boxes[..., 0]).ravel() / 8
+    scale = np.log(side / (1 - side))
+    assert scipy.stats.kstest(scale, "norm", (-1, np.sqrt(0.05))).pvalue > 0.01
+
+
+def test_sample_of_a_known_count_has_that_count():
+    model = Model(dataclasses.replace(FIXED, count=2))
+    params = random_params(model.init, jax.random.key(0))
+    scene = jax.jit(model.sample, static_argnums=2)(params, jax.random.key(1), 50)
+    np.testing.assert_array_equal(scene.count, np.full(50, 2))
+
+
+@jax.jit
+def reconstruct(params, images):
+    return Model(FIXED).reconstruct(params, images)
+
+
+@jax.jit
+def means_of(params, images):
+    return Model(FIXED).posterior(params, None, images)
+
+
+# Chance of one more object -> most likely count. At 0.6: 0.4, 0.24, 0.144, 0.216, so that neither
+# the mean (1.18), nor u > 1/2 at every step (3), is the mode.
+@pytest.mark.parametrize("chance, mode", [(0.6, 0), (0.9, 3), (0.1, 0)])
+def test_reconstruct_uses_the_mode(fixed_model, chance, mode):
+    _, params = fixed_model
+    params = jax.tree.map(lambda x: x, params)
+    presence = params["inference"]["params"]["step"]["presence"]
+    presence["kernel"] *= 0
+    presence["bias"] = jnp.array([np.log(chance / (1 - chance))], jnp.float32)
+    assert chain_pmf(presence["bias"].repeat(STEPS)).argmax() == mode
+    images = jnp.asarray(np.random.default_rng(15).uniform(size=(2, 8, 10)), jnp.float32)
+    scene = reconstruct(params, images)
+    np.testing.assert_array_equal(scene.count, [mode, mode])
+    # The means: what a posterior without noise puts out (tested with the posterior).
+    q = means_of(params, images)
+    means = Latents(q.shift.loc, q.scale.loc, q.appearance.loc)
+    objects = np.float64(render(params, means))
+    expected = np.clip(sum(objects[:, k] for k in range(mode)) + np.zeros((2, 8, 10)), 0, 1)
+    np.testing.assert_allclose(scene.canvas, expected, atol=1e-6)
+
+
+def test_posterior_with_keys_uses_one_key_an_image(fixed_model):
+    model, params = fixed_model
+    images = jnp.asarray(np.random.default_rng(16).uniform(size=(3, 8, 10)), jnp.float32)
+    keys = keys_of(4, 3)
+    posterior = jax.jit(model.posterior)
+    q, swapped = posterior(params, keys, images), posterior(params, keys[::-1], images[::-1])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b[::-1], rtol=1e-5, atol=1e-6), q, swapped
+    )
+    noise = (q.latents.shift - q.shift.loc) / q.shift.std
+    expected = draw_noise(keys, FIXED).shift
+    np.testing.assert_allclose(noise, expected, rtol=1e-3, atol=1e-4)  # small differences
+
+
+def test_models_of_equal_configurations_are_one_static_argument():
+    a, b = Model(dataclasses.replace(CONFIG)), Model(dataclasses.replace(CONFIG))
+    assert a is not b and a == b and hash(a) == hash(b)
+    assert a != Model(FIXED)
+    traces = []
+
+    def function(model, x):
+        traces.append(model)
+        return x * model.config.max_steps
+
+    function = jax.jit(function, static_argnums=0)
+    assert function(a, 2.0) == function(b, 2.0) == 2 * STEPS
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"encoder": "cnn"}, "model.encoder must be one of patches, raw, got 'cnn'"),
+        ({"prior": "none"}, "model.prior must be one of fixed, learned, got 'none'"),
+        (
+            {"likelihood": "beta"},
+            "model.likelihood must be one of bernoulli, gaussian, got 'beta'",
+        ),
+        ({"estimator": "nvil"}, "model.estimator must be one of marginal, concrete, got 'nvil'"),
+        ({"max_steps": 0}, "model.max_steps must be at least 1, got 0"),
+        ({"window": 0}, "model.window must be at least 1, got 0"),
+        ({"appearance": -1}, "model.appearance must be at least 1, got -1"),
+        ({"lstm": 0}, "model.lstm must be at least 1, got 0"),
+        ({"head": 0}, "model.head must be at least 1, got 0"),
+        ({"sigma": 0.0}, "model.sigma must be positive, got 0.0"),
+        ({"sigma": float("nan")}, "model.sigma must be positive, got nan"),
+        ({"temperature": -0.1}, "model.temperature must be positive, got -0.1"),
+        ({"epsilon": 1e-9}, "model.epsilon must lie in [1e-7, 0.5), got 1e-09"),
+        ({"epsilon": 0.5}, "model.epsilon must lie in [1e-7, 0.5), got 0.5"),
+        ({"canvas": (50,)}, "model.canvas must be (height, width) >= 2, got (50,)"),
+        ({"canvas": (1, 9)}, "model.canvas must be (height, width) >= 2, got (1, 9)"),
+        (
+            {"scale_prior": (-1.0, 0.0)},
+            "model.scale_prior needs a variance > 0, got (-1.0, 0.0)",
+        ),
+        (
+            {"count": 4, "max_steps": 3},
+            "model.max_steps must be at least model.count=4, got 3: set model.max_steps=4 or more",
+        ),
+        ({"count": -1}, "model.count=-1"),
+    ],
+)
+def test_configuration_errors_name_value_and_rule(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ModelConfig(**changes)
+
+
+def test_configuration_accepts_its_limits():
+    ModelConfig(max_steps=1, window=1, appearance=1, lstm=1, head=1, epsilon=1e-7, canvas=(2, 2))
+    assert ModelConfig(count=0).counts == (0,)
+    assert ModelConfig(count=3, max_steps=3).counts == (3,)
+    assert ModelConfig(max_steps=2).counts == (0, 1, 2)
+
+
+def test_configuration_is_frozen_and_hashable():
+    assert hash(ModelConfig()) == hash(ModelConfig())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ModelConfig().window = 3
+    with pytest.raises(TypeError):
+        ModelConfig(windw=3)

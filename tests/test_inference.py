@@ -1,0 +1,201 @@
+"""The posterior: its noise, its step-by-step causality, and independence of images in a batch."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from asr_jax.inference import Inference, draw_noise, no_noise
+from asr_jax.types import ModelConfig, Noise
+
+BATCH, STEPS, CODE = 3, 3, 2
+CONFIG = ModelConfig(
+    canvas=(9, 11),
+    max_steps=STEPS,
+    window=4,
+    appearance=CODE,
+    lstm=5,
+    hidden=(6,),
+    head=4,
+    encoder="raw",
+)
+
+
+def keys_of(seed, number):
+    return jax.random.split(jax.random.key(seed), number)
+
+
+@pytest.fixture(scope="module")
+def setup():
+    """(apply, params, images, keys) of one small posterior, with random parameters."""
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(BATCH, 9, 11)), jnp.float32)
+    module = Inference(CONFIG)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), images, no_noise(BATCH, CONFIG))
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.4, x.shape), jnp.float32), shapes)
+    return jax.jit(module.apply), params, images, keys_of(2, BATCH)
+
+
+def test_draw_noise_never_repeats_over_images_steps_or_parts():
+    noise = draw_noise(keys_of(0, 4), CONFIG)
+    assert noise.presence.shape == (4, STEPS)
+    assert noise.shift.shape == (4, STEPS, 2)
+    assert noise.scale.shape == (4, STEPS, 1)
+    assert noise.appearance.shape == (4, STEPS, CODE)
+    values = np.concatenate([np.ravel(x) for x in jax.tree.leaves(noise)])
+    assert len(np.unique(values)) == values.size == 4 * STEPS * (4 + CODE)
+
+
+def test_draw_noise_of_an_image_depends_on_its_own_key_only():
+    keys = keys_of(0, 4)
+    noise = jax.tree.map(np.array, draw_noise(keys, CONFIG))
+    for order in ([2], [3, 1]):  # alone; in another batch, at another place
+        again = draw_noise(keys[np.array(order)], CONFIG)
+        expected = jax.tree.map(lambda x, order=order: x[order], noise)
+        jax.tree.map(np.testing.assert_array_equal, again, expected)
+
+
+def test_draw_noise_follows_its_distributions():
+    noise = draw_noise(keys_of(1, 1000), CONFIG)
+    assert scipy.stats.kstest(np.ravel(noise.presence), "logistic").pvalue > 0.01
+    for part in (noise.shift, noise.scale, noise.appearance):
+        assert scipy.stats.kstest(np.ravel(part), "norm").pvalue > 0.01
+    # Neighbouring steps and parts are uncorrelated: |r| < 4 standard errors.
+    columns = np.concatenate(
+        [np.reshape(x, (1000, -1)) for x in (noise.shift, noise.scale, noise.appearance)], axis=1
+    )
+    correlation = np.corrcoef(columns, rowvar=False) - np.eye(columns.shape[1])
+    assert np.abs(correlation).max() < 4 / np.sqrt(1000)
+
+
+def test_posterior_has_the_promised_shapes(setup):
+    apply, params, images, keys = setup
+    q = apply(params, images, draw_noise(keys, CONFIG))
+    assert q.presence_logits.shape == q.presence_noise.shape == (BATCH, STEPS)
+    for name, size in (("shift", 2), ("scale", 1), ("appearance", CODE)):
+        for x in (getattr(q, name).loc, getattr(q, name).std, getattr(q.latents, name)):
+            assert x.shape == (BATCH, STEPS, size)
+        assert np.all(getattr(q, name).std > 0)
+
+
+def test_a_batch_equals_batches_of_one(setup):
+    apply, params, images, keys = setup
+    whole = apply(params, images, draw_noise(keys, CONFIG))
+    for b in range(BATCH):
+        one = apply(params, images[b : b + 1], draw_noise(keys[b : b + 1], CONFIG))
+        # Matrix products of another shape may sum in another order.
+        jax.tree.map(
+            lambda x, y, b=b: np.testing.assert_allclose(x[0], y[b], rtol=1e-5, atol=1e-6),
+            one,
+            whole,
+        )
+    # And images do differ, so that a mix-up would show.
+    assert np.abs(whole.shift.loc[0] - whole.shift.loc[1]).max() > 1e-3
+
+
+def test_latents_are_loc_plus_std_times_the_noise_of_their_step(setup):
+    apply, params, images, keys = setup
+    noise = draw_noise(keys, CONFIG)
+    q = apply(params, images, noise)
+    for name in ("shift", "scale", "appearance"):
+        loc, std = np.float64(getattr(q, name).loc), np.float64(getattr(q, name).std)
+        expected = loc + std * np.float64(getattr(noise, name))
+        np.testing.assert_allclose(getattr(q.latents, name), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(q.presence_noise, noise.presence)
+
+
+def test_no_noise_gives_the_means(setup):
+    apply, params, images, _ = setup
+    q = apply(params, images, no_noise(BATCH, CONFIG))
+    for name in ("shift", "scale", "appearance"):
+        np.testing.assert_array_equal(getattr(q.latents, name), getattr(q, name).loc)
+    np.testing.assert_array_equal(q.presence_noise, np.zeros((BATCH, STEPS)))
+
+
+@pytest.fixture(scope="module")
+def influence(setup):
+    """name -> [t, s, part], the largest |d output at step t / d noise of step s|."""
+    apply, params, images, keys = setup
+
+    def outputs(noise):
+        q = apply(params, images, noise)
+        values = {"presence_logits": q.presence_logits[..., None]}
+        for name in ("shift", "scale", "appearance"):
+            values[name] = jnp.concatenate([getattr(q, name).loc, getattr(q, name).std], -1)
+        # [B, K, X] -> [K, X]: images are independent, as tested above
+        return jax.tree.map(lambda x: x.sum(0), values)
+
+    def largest(jacobian):
+        parts = [jacobian.presence[..., None], jacobian.shift, jacobian.scale, jacobian.appearance]
+        return np.stack([np.abs(x).max((1, 2, 4)) for x in parts], axis=-1)  # of [K, X, B, K, Y]
+
+    jacobians = jax.jit(jax.jacrev(outputs))(draw_noise(keys, CONFIG))
+    return {name: largest(jacobian) for name, jacobian in jacobians.items()}
+
+
+PARTS = Noise(presence=0, shift=1, scale=2, appearance=3)
+EARLIER = np.tril(np.ones((STEPS, STEPS), bool), -1)  # s < t
+LATER = EARLIER.T
+NOW = np.eye(STEPS, dtype=bool)
+
+
+@pytest.mark.parametrize(
+    "name, same_step",
+    [
+        ("presence_logits", ()),
+        ("shift", ()),
+        ("scale", (PARTS.shift,)),  # q(scale | shift)
+        ("appearance", (PARTS.shift, PARTS.scale)),  # through the glimpse
+    ],
+)
+def test_a_step_depends_on_the_noise_of_earlier_steps_only(influence, name, same_step):
+    found = influence[name]
+    np.testing.assert_array_equal(found[LATER], 0)
+    np.testing.assert_array_equal(found[..., PARTS.presence], 0)
+    for part in (PARTS.shift, PARTS.scale, PARTS.appearance):
+        assert np.all(found[EARLIER][:, part] > 1e-6)
+        if part in same_step:
+            assert np.all(found[NOW][:, part] > 1e-6)
+        else:
+            np.testing.assert_array_equal(found[NOW][:, part], 0)
+
+
+def test_appearance_sees_the_image_inside_its_window_only(setup):
+    apply, params, images, keys = setup
+    # Cut the LSTM off from the image: the place of the first object is then fixed.
+    params = jax.tree.map(lambda x: x, params)  # a copy of the dictionaries
+    params["params"]["image"]["kernel"] *= 0
+    noise = no_noise(BATCH, CONFIG)
+
+    def function(images):
+        q = apply(params, images, noise)
+        return jnp.sum(q.appearance.loc[:, 0] + 2 * q.appearance.std[:, 0]), q.latents
+
+    gradient, latents = jax.jit(jax.grad(function, has_aux=True))(images)
+    height, width = CONFIG.canvas
+    x, y = ((np.tanh(np.float64(latents.shift[:, 0])) + 1) / 2 * [width, height]).T
+    half = min(height, width) / (1 + np.exp(-np.float64(latents.scale[:, 0, 0]))) / 2
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    for b in range(BATCH):
+        # A sample in the box takes from pixels whose centre is less than one pixel away.
+        outside = (np.abs(rows - y[b]) > half[b] + 1) | (np.abs(columns - x[b]) > half[b] + 1)
+        inside = (np.abs(rows - y[b]) < half[b] / 2) & (np.abs(columns - x[b]) < half[b] / 2)
+        assert outside.sum() > 20 and inside.any()
+        np.testing.assert_array_equal(np.array(gradient[b])[outside], 0)
+        assert np.abs(np.array(gradient[b])[inside]).max() > 1e-3
+
+
+@pytest.mark.parametrize("count", [0, 2, 3])
+def test_known_count_makes_presence_certain(count):
+    config = dataclasses.replace(CONFIG, count=count)
+    images, noise = jnp.ones((2, 9, 11)), no_noise(2, config)
+    params = jax.eval_shape(Inference(config).init, jax.random.key(0), images, noise)
+    assert not [name for name in params["params"]["step"] if "presence" in name]
+    params = jax.tree.map(lambda x: jnp.full(x.shape, 0.1), params)
+    q = jax.jit(Inference(config).apply)(params, images, noise)
+    probability = 1 / (1 + np.exp(-np.float64(q.presence_logits)))
+    expected = [[float(t < count) for t in range(STEPS)]] * 2
+    np.testing.assert_allclose(probability, expected, atol=1e-40)

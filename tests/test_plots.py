@@ -1,0 +1,141 @@
+"""Figures: what is drawn where."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from asr_jax import plots
+
+BOX = np.array([[2.0, 1.0, 8.0, 4.0], [0.5, 3.0, 3.5, 9.0], [5.0, 5.0, 6.0, 6.0]])
+
+
+def rectangles(axes):
+    """(x0, y0, x1, y1) of each patch, in data coordinates."""
+    return [
+        (*p.get_xy(), p.get_x() + p.get_width(), p.get_y() + p.get_height()) for p in axes.patches
+    ]
+
+
+def saved(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=40)
+    assert file.getvalue().startswith(b"\x89PNG")
+    return file
+
+
+def test_draw_scene_puts_rectangles_at_the_boxes():
+    axes = Figure().subplots()
+    plots.draw_scene(axes, np.zeros((10, 20)), BOX, 2)
+    np.testing.assert_array_equal(rectangles(axes), BOX[:2])
+    assert len({p.get_edgecolor() for p in axes.patches}) == 2  # a colour a step
+    assert not any(p.get_fill() for p in axes.patches)
+
+
+def test_draw_scene_without_boxes_has_no_rectangle():
+    axes = Figure().subplots()
+    plots.draw_scene(axes, np.zeros((10, 20)))
+    assert len(axes.patches) == 0
+
+
+def test_draw_scene_cycles_through_its_colours():
+    axes = Figure().subplots()
+    plots.draw_scene(axes, np.zeros((10, 10)), np.repeat(BOX[:1], 9, axis=0), 9)
+    colours = [p.get_edgecolor() for p in axes.patches]
+    assert len(set(colours)) == 8 and colours[8] == colours[0]
+
+
+def test_image_lies_between_pixel_edges_with_y_down():
+    axes = Figure().subplots()
+    image = np.random.default_rng(0).uniform(size=(10, 20))
+    plots.draw_scene(axes, image)
+    (shown,) = axes.images
+    assert tuple(shown.get_extent()) == (0, 20, 10, 0)
+    assert axes.get_xlim() == (0, 20) and axes.get_ylim() == (10, 0)
+    assert shown.origin == "upper"
+    np.testing.assert_array_equal(shown.get_array(), image)
+    assert shown.get_clim() == (0, 1)  # black is 0 and white is 1 in every image
+
+
+def test_a_box_covers_the_pixels_that_it_names():
+    # One lit pixel block and its box, with the image's frame filling the figure: the rectangle's
+    # corners in the drawn picture are the corners of the lit block.
+    image = np.zeros((10, 10))
+    image[2:5, 3:7] = 1
+    figure = Figure(figsize=(1, 1), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    plots.draw_scene(axes, image, np.array([[3, 2, 7, 5]]), 1)
+    (patch,) = axes.patches
+    patch.set_visible(False)
+    file = io.BytesIO()
+    figure.savefig(file, format="rgba", dpi=100)
+    picture = np.frombuffer(file.getvalue(), np.uint8).reshape(100, 100, 4)[..., 0]
+    lit = np.argwhere(picture > 127)
+    (left, top), (right, bottom) = axes.transData.transform([[3, 2], [7, 5]])  # y up, in dots
+    assert (lit[:, 1].min(), lit[:, 1].max() + 1) == (round(left), round(right))
+    assert (lit[:, 0].min(), lit[:, 0].max() + 1) == (100 - round(top), 100 - round(bottom))
+
+
+def test_reconstructions_show_images_above_their_canvas_with_boxes():
+    images, canvas = np.random.default_rng(1).uniform(size=(2, 3, 10, 20))
+    count = np.array([0, 2, 3])
+    figure = plots.reconstructions(images, canvas, np.stack([BOX] * 3), count, "title")
+    axes = np.array(figure.axes).reshape(2, 3)
+    for j in range(3):
+        np.testing.assert_array_equal(axes[0, j].images[0].get_array(), images[j])
+        np.testing.assert_array_equal(axes[1, j].images[0].get_array(), canvas[j])
+        assert len(axes[0, j].patches) == 0
+        assert rectangles(axes[1, j]) == [tuple(b) for b in BOX[: count[j]]]
+    assert figure.get_suptitle() == "title"
+    saved(figure)
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 7])
+def test_samples_grid_holds_every_scene_and_blanks_the_rest(number):
+    canvas = np.random.default_rng(2).uniform(size=(number, 10, 10))
+    count = np.arange(number) % 4
+    figure = plots.samples(canvas, np.stack([BOX] * number), count)
+    assert len(figure.axes) >= number
+    for j, axes in enumerate(figure.axes):
+        if j < number:
+            np.testing.assert_array_equal(axes.images[0].get_array(), canvas[j])
+            assert rectangles(axes) == [tuple(b) for b in BOX[: count[j]]]
+            assert axes.axison
+        else:
+            assert not axes.images and not axes.axison
+    saved(figure)
+
+
+def test_samples_leave_a_grid_unfilled_in_these_tests():
+    # 5 scenes in 2 rows of 4: what the test above is about.
+    assert len(plots.samples(np.zeros((5, 4, 4)), np.zeros((5, 1, 4)), np.zeros(5, int)).axes) == 8
+
+
+HISTORY = [
+    {"step": 10, "nelbo": 30.0, "elbo": -30.0, "se": 4.0},
+    {"step": 20, "nelbo": 20.0, "elbo": -20.0, "se": 0.4},
+    {"step": 40, "nelbo": 10.0, "elbo": -10.0, "se": 0.2},
+]
+
+
+def test_learning_curves_draw_the_history():
+    figure = plots.learning_curves(HISTORY, {"bound": ["nelbo", "se"], "error": ["se"]}, "run")
+    first, second = figure.axes
+    assert (first.get_title(), second.get_title()) == ("bound", "error")
+    assert [line.get_label() for line in first.lines] == ["nelbo", "se"]
+    np.testing.assert_array_equal(first.lines[0].get_xydata(), [[10, 30], [20, 20], [40, 10]])
+    np.testing.assert_array_equal(second.lines[0].get_xydata(), [[10, 4], [20, 0.4], [40, 0.2]])
+    assert first.get_legend() is not None and second.get_legend() is None
+    saved(figure)
+
+
+def test_learning_curves_are_linear_where_a_value_is_not_positive():
+    zero = [{**row, "se": row["se"] - 0.2} for row in HISTORY]  # ends at exactly 0
+    panels = {"log": ["nelbo"], "negative": ["elbo"], "both": ["nelbo", "elbo"], "zero": ["se"]}
+    figure = plots.learning_curves(zero, panels)
+    scales = [axes.get_yscale() for axes in figure.axes]
+    assert scales == ["log", "linear", "linear", "linear"]
+    saved(figure)
+    low, high = figure.axes[1].get_ylim()
+    assert low < -30 and -10 < high  # every negative value is visible
