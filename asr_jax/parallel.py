@@ -42,9 +42,8 @@ def data_parallel(
     Raises:
       ValueError: unknown kind; a batch that the devices cannot share evenly.
     """
-    if kind not in KINDS:
-        raise ValueError(f"parallel must be one of {', '.join(KINDS)}, got {kind!r}")
     devices = list(devices or jax.devices())
+    check(kind, len(devices), len(devices))
     if kind == "auto":
         kind = "pmap" if jax.process_count() == 1 else "shard_map"
     steps = functools.partial(steps, axis_name=AXIS)
@@ -55,7 +54,7 @@ def data_parallel(
         )
 
         def run(state, images, indices, weights):
-            check_batch(indices.shape[1], len(devices))
+            check(kind, indices.shape[1], len(devices))
             # [n, B] -> [devices, n, B / devices]
             shares = np.stack(np.split(np.asarray(indices), len(devices), axis=1))
             return mapped(state, images, shares, weights)
@@ -76,7 +75,7 @@ def data_parallel(
     )
 
     def run(state, images, indices, weights):
-        check_batch(indices.shape[1], len(devices))
+        check(kind, indices.shape[1], len(devices))
         return mapped(state, images, indices, weights)
 
     return run
@@ -86,8 +85,10 @@ def _mesh(devices: Sequence[jax.Device] | None) -> Mesh:
     return Mesh(np.array(devices or jax.devices()), (AXIS,))
 
 
-def check_batch(batch: int, devices: int) -> None:
-    """Raises ValueError unless a batch divides evenly; names the nearest sizes that do."""
+def check(kind: str, batch: int, devices: int) -> None:
+    """Raises ValueError for an unknown kind, or a batch that does not divide evenly."""
+    if kind not in KINDS:
+        raise ValueError(f"parallel must be one of {', '.join(KINDS)}, got {kind!r}")
     if batch % devices:
         below, above = batch // devices * devices, -(-batch // devices) * devices
         nearest = f"{below} or {above}" if below else str(above)

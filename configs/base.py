@@ -52,7 +52,11 @@ def base() -> ConfigDict:
     config.constraints.c_min = 11.0  # smallest and largest side of an object, pixels
     config.constraints.c_max = 15.0
     config.constraints.epsilon = 3.0  # allowed difference of two sides, pixels
+    config.constraints.tight = (
+        0.0  # largest side that "tight" allows, pixels; 0: no such constraint
+    )
     config.constraints.weights = ConfigDict()  # name -> multiplier; empty: no constraints
+    config.constraints.ramps = ConfigDict()  # name -> (start, end), fractions of the run
 
     config.optimizer = ConfigDict()  # fields of asr_jax.OptimizerConfig
     config.optimizer.learning_rate = 1e-3

@@ -16,7 +16,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.weights = ConfigDict(
         dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
     )
-    return base.apply(config, argument, {"quick": quick, "paper": paper})
+    return base.apply(config, argument, {"quick": quick, "paper": paper, "tight": tight})
 
 
 def quick(config: ConfigDict) -> None:
@@ -24,6 +24,15 @@ def quick(config: ConfigDict) -> None:
     config.data.train_size = 5_000
     config.data.test_size = 200
     config.train.epochs = 12
+
+
+def tight(config: ConfigDict) -> None:
+    """Boxes shrink to their digits (12 pixels, and half a pixel of room) while the model trains."""
+    if config.method != "asr":
+        raise ValueError(f"tight adds a constraint, and {config.method} has none: use asr,tight")
+    config.constraints.tight = 12.5
+    config.constraints.weights.tight = 20.0
+    config.constraints.ramps.tight = (0.2, 0.6)
 
 
 def paper(config: ConfigDict) -> None:

@@ -48,7 +48,7 @@ def scale_sprite(sprite: np.ndarray, scale: float) -> np.ndarray:
     side = max(1, round(scale * len(sprite)))
     if side == len(sprite):
         return sprite
-    return np.asarray(Image.fromarray(sprite).resize((side, side), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(sprite).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def place(

@@ -67,7 +67,7 @@ def model(config: ConfigDict, scenes: Scenes) -> asr_jax.Model:
 def constraints(config: ConfigDict) -> tuple[asr_jax.Constraint, ...]:
     """F1..F7 as configured; a method without weights reports them all the same."""
     c = config.constraints
-    return asr_jax.overlap_constraints(c.c_min, c.c_max, c.epsilon)
+    return asr_jax.overlap_constraints(c.c_min, c.c_max, c.epsilon, c.tight or None)
 
 
 def penalised(
@@ -86,15 +86,22 @@ def penalised(
 
 
 def optimizer(config: ConfigDict) -> asr_jax.OptimizerConfig:
+    """Raises ValueError for an unknown field or a bad value."""
     return frozen(asr_jax.OptimizerConfig, "optimizer", **config.optimizer)
 
 
-def weights(config: ConfigDict, first: int, last: int) -> dict[str, np.ndarray]:
-    """Every constraint's multiplier at the steps first..last-1, name -> [n]."""
-    return {
-        name: np.full(last - first, weight, np.float32)
-        for name, weight in config.constraints.weights.items()
-    }
+def weights(config: ConfigDict, first: int, last: int, total: int) -> dict[str, np.ndarray]:
+    """Every constraint's multiplier at the steps first..last-1 of total, name -> [n].
+
+    A ramp (start, end), in fractions of the run, raises a weight linearly from 0.
+    """
+    progress = np.arange(first, last) / total
+    values = {}
+    for name, weight in config.constraints.weights.items():
+        start, end = config.constraints.ramps.get(name, (-1.0, 0.0))
+        ramp = np.clip((progress - start) / (end - start), 0, 1)
+        values[name] = (weight * ramp).astype(np.float32)
+    return values
 
 
 def frozen(kind: type, section: str, **fields: Any):

@@ -30,8 +30,16 @@ class Trained(NamedTuple):
 
 
 def total_steps(config: ConfigDict, images: int) -> int:
-    """Steps of a run: its epochs, rounded up to whole dispatches, which all share one program."""
+    """Steps of a run: its epochs, rounded up to whole dispatches, which all share one program.
+
+    Raises:
+      ValueError: a setting below 1, or a batch that the devices cannot share.
+    """
     train = config.train
+    for name in ("batch_size", "epochs", "log_every", "checkpoint_every"):
+        if train[name] < 1:
+            raise ValueError(f"train.{name} must be at least 1, got {train[name]}")
+    parallel.check(train.parallel, train.batch_size, jax.device_count())
     steps = math.ceil(train.epochs * images / train.batch_size)
     return math.ceil(steps / train.log_every) * train.log_every
 
@@ -54,6 +62,8 @@ def train(
     config: ConfigDict,
     model: asr_jax.Model,
     constraints: tuple[asr_jax.Constraint, ...],
+    optimizer: asr_jax.OptimizerConfig,
+    total: int,
     images: np.ndarray,
     workdir: Path,
 ) -> Trained:
@@ -61,17 +71,17 @@ def train(
 
     Args:
       config: the run.
-      model, constraints: what is trained.
+      model, constraints, optimizer: what is trained, and how.
+      total: steps of the whole run, from `total_steps`.
       images: [N, H, W] uint8.
       workdir: gets checkpoints, metrics.jsonl and TensorBoard events.
 
     Raises:
       FloatingPointError: a term of the objective is not finite. The last good state is saved.
-      ValueError: a checkpoint of another model; a batch that the devices cannot share.
+      ValueError: a checkpoint of another model.
     """
-    settings, total = config.train, total_steps(config, len(images))
-    parallel.check_batch(settings.batch_size, jax.device_count())
-    tx = asr_jax.optimizer(build.optimizer(config), total)
+    settings = config.train
+    tx = asr_jax.optimizer(optimizer, total)
     state = asr_jax.init_state(model, tx, config.seed)
     checkpoints = asr_jax.Checkpoints(workdir / "checkpoints")
     step = checkpoints.latest_step() or 0
@@ -91,8 +101,9 @@ def train(
     while step < total:
         first, step = step, step + settings.log_every
         indices = batches(len(images), settings.batch_size, config.seed, first, step)
-        good, (state, values) = state, run(
-            state, images_on_device, indices, build.weights(config, first, step)
+        good, (state, values) = (
+            state,
+            run(state, images_on_device, indices, build.weights(config, first, step, total)),
         )
         values = jax.device_get(values)
         broken = first_non_finite(values)

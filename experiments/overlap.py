@@ -7,6 +7,7 @@ From here the data flows: config -> scenes -> posterior -> prior and rendering -
 training steps -> loop -> metrics -> figures.
 """
 
+import sys
 from pathlib import Path
 
 from absl import app, flags
@@ -18,7 +19,9 @@ from experiments.workdir import open_workdir
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file, a method and presets: configs/mnist3.py:asr,quick.", lock_config=True
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Where the run goes; runs/<name>-seed<seed> if empty.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run goes; runs/<name>-seed<seed> if empty."
+)
 RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that the workdir holds.")
 
 # Table 2: mean and standard deviation over 3 runs of 300 epochs.
@@ -33,15 +36,24 @@ def main(_) -> None:
     config = CONFIG.value
     workdir = Path(WORKDIR.value or f"runs/{config.name}-seed{config.seed}")
 
-    # Everything that can be refused is refused before anything long begins.
-    constraints = build.constraints(config)
-    penalised = build.penalised(config, constraints)
-    data = build.data(config)
-    model = build.model(config, data.train)
-    open_workdir(workdir, config, RESUME.value)
+    try:  # everything that can be refused is refused before anything long begins
+        constraints = build.constraints(config)
+        penalised = build.penalised(config, constraints)
+        data = build.data(config)
+        model = build.model(config, data.train)
+        optimizer = build.optimizer(config)
+        steps = loop.total_steps(config, len(data.train.image))
+        open_workdir(workdir, config, RESUME.value)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")  # the message says all; a traceback would bury it
 
     print(f"{config.name}: {len(data.train.image)} training scenes from {data.source}")
-    trained = loop.train(config, model, penalised, data.train.image[..., 0], workdir)
+    try:
+        trained = loop.train(
+            config, model, penalised, optimizer, steps, data.train.image[..., 0], workdir
+        )
+    except FloatingPointError as error:
+        sys.exit(f"error: {error}")
     paper = PAPER.get((config.name.split("-")[0], config.method), {})
     report.finish(config, model, constraints, data, trained, workdir, paper)
     print(f"Results are in {workdir}")

@@ -85,7 +85,10 @@ def draw(config, model, scenes: Scenes, trained: Trained, folder: Path, key) -> 
     title = f"{config.name}, seed {config.seed}"
     dreamt = jax.device_get(jax.jit(model.sample, static_argnums=2)(trained.params, key, SAMPLES))
     weighted = [name for name in config.constraints.weights if name in trained.history[-1]]
-    panels = {"negative ELBO (nats)": ["nelbo"], "KL (nats)": ["kl_shift", "kl_scale", "kl_appearance"]}
+    panels = {
+        "negative ELBO (nats)": ["nelbo"],
+        "KL (nats)": ["kl_shift", "kl_scale", "kl_appearance"],
+    }
     if weighted:
         panels["constraints F (pixels)"] = weighted
     for name, figure in {
@@ -111,4 +114,6 @@ def table(final: dict, paper: dict[str, str]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns) + 1)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     note = "± this run: standard error over images; paper: standard deviation over 3 runs."
-    return "\n".join([f"\n{final['name']}, {final['images']} {final['split']} scenes", *lines, note])
+    return "\n".join(
+        [f"\n{final['name']}, {final['images']} {final['split']} scenes", *lines, note]
+    )

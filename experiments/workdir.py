@@ -97,5 +97,7 @@ def _differences(saved: dict, settings: dict) -> list[str]:
 def _flat(tree: dict, prefix: str = "") -> dict:
     flat = {}
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
     return flat

@@ -33,7 +33,9 @@ def posterior(objects, canvas=CANVAS, logits=None):
         jnp.zeros((batch, steps, 1)),
     )
     nothing = Gaussian(latents.shift, latents.shift)
-    return Posterior(jnp.asarray(logits), jnp.zeros((batch, steps)), nothing, nothing, nothing, latents)
+    return Posterior(
+        jnp.asarray(logits), jnp.zeros((batch, steps)), nothing, nothing, nothing, latents
+    )
 
 
 def values(q, canvas=CANVAS):
@@ -42,7 +44,9 @@ def values(q, canvas=CANVAS):
 
 def test_a_feasible_layout_violates_nothing():
     # Beside each other, one above the other, in the corners, touching the edges and each other.
-    q = posterior([[(6, 6, 12), (18, 6, 12), (6, 44, 12)], [(25, 7, 14), (25, 30, 12), (44, 44, 12)]])
+    q = posterior(
+        [[(6, 6, 12), (18, 6, 12), (6, 44, 12)], [(25, 7, 14), (25, 30, 12), (44, 44, 12)]]
+    )
     for name, value in values(q).items():
         np.testing.assert_allclose(value, 0, atol=2e-5, err_msg=name)
 
@@ -136,7 +140,11 @@ def test_gradients_follow_the_existence_of_the_later_object():
 
     gradient = np.asarray(jax.grad(f1)(jnp.asarray(logits, jnp.float32)))[0]
     u = expit(logits[0])
-    one, two, three = loops(objects[0], 1)["F1"], loops(objects[0], 2)["F1"], loops(objects[0], 3)["F1"]
+    one, two, three = (
+        loops(objects[0], 1)["F1"],
+        loops(objects[0], 2)["F1"],
+        loops(objects[0], 3)["F1"],
+    )
     # E = u1 u2 (two - one) + u1 u2 u3 (three - two), with u2 = 1 and du/dlogit = u (1 - u).
     d1 = u[0] * (1 - u[0]) * ((two - one) + u[2] * (three - two))
     d3 = u[0] * u[2] * (1 - u[2]) * (three - two)

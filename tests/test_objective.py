@@ -143,12 +143,17 @@ def test_nothing_depends_on_steps_after_a_certain_stop():
         prior = model.prior(params, latents)
         objects = model.render(params, latents)
         log_p, kl_n, exists = _marginal(
-            posterior.replace(presence_logits=stop), prior.replace(presence_logits=stop),
-            objects, images, model.config,
+            posterior.replace(presence_logits=stop),
+            prior.replace(presence_logits=stop),
+            objects,
+            images,
+            model.config,
         )
         divergence = exists * gaussian(posterior.shift).kl_divergence(gaussian(prior.shift))
-        values = [c.functional(posterior.replace(presence_logits=stop, latents=latents), (12, 12))
-                  for c in overlap_constraints(2.0, 5.0)]
+        values = [
+            c.functional(posterior.replace(presence_logits=stop, latents=latents), (12, 12))
+            for c in overlap_constraints(2.0, 5.0)
+        ]
         assert CountChain(stop).mode().tolist() == [1, 1]
         return jnp.stack([log_p, kl_n, divergence.sum(1), *values])
 
@@ -179,9 +184,7 @@ def without_presence(params):
         if not name.startswith("presence")
     }
     inference = {"params": params["inference"]["params"] | {"step": step}}
-    prior = {
-        "params": {k: v for k, v in params["prior"]["params"].items() if k != "presence"}
-    }
+    prior = {"params": {k: v for k, v in params["prior"]["params"].items() if k != "presence"}}
     return params | {"inference": inference, "prior": prior}
 
 
@@ -192,7 +195,11 @@ def test_no_constraints_or_zero_weights_give_the_plain_elbo_bit_for_bit():
     plain = elbo(params, key, images, model=model).elbo
     none, _ = elbo_with_penalty(params, key, images, {}, model=model)
     zero, terms = elbo_with_penalty(
-        params, key, images, {c.name: 0.0 for c in constraints}, model=model,
+        params,
+        key,
+        images,
+        {c.name: 0.0 for c in constraints},
+        model=model,
         constraints=constraints,
     )
     assert float(none) == float(jnp.mean(plain)) == float(zero)
@@ -235,7 +242,11 @@ def test_other_weights_do_not_compile_again():
     constraints = (Constraint("counted", functional),)
     for weight in (1.0, 2.0, jnp.float32(7.0)):
         elbo_with_penalty(
-            params, jax.random.key(0), images, {"counted": jnp.float32(weight)}, model=model,
+            params,
+            jax.random.key(0),
+            images,
+            {"counted": jnp.float32(weight)},
+            model=model,
             constraints=constraints,
         )
     assert len(traces) == 1
@@ -255,7 +266,9 @@ def test_weights_and_constraints_must_name_the_same():
         elbo_with_penalty(*arguments, {"high": 1.0}, model=model, constraints=constraints)
     with pytest.raises(ValueError, match="weights without a constraint: hihg; the constraints are"):
         elbo_with_penalty(
-            *arguments, {"high": 1.0, "low": 1.0, "hihg": 1.0}, model=model,
+            *arguments,
+            {"high": 1.0, "low": 1.0, "hihg": 1.0},
+            model=model,
             constraints=constraints,
         )
 
@@ -266,8 +279,9 @@ def test_a_batch_equals_batches_of_one():
     constraints = overlap_constraints(2.0, 5.0)
     together = elbo_terms(params, keys(4), images, model=model, constraints=constraints)
     alone = [
-        elbo_terms(params, keys(4)[i : i + 1], images[i : i + 1], model=model,
-                   constraints=constraints)
+        elbo_terms(
+            params, keys(4)[i : i + 1], images[i : i + 1], model=model, constraints=constraints
+        )
         for i in range(4)
     ]
     alone = jax.tree.map(lambda *x: jnp.concatenate(x), *alone)

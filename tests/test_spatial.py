@@ -12,6 +12,9 @@ try:
 except AttributeError:  # older JAX
     from jax.experimental import enable_x64
 
+read = jax.jit(spatial.read, static_argnames="window")
+write = jax.jit(spatial.write, static_argnames="canvas")
+
 
 def pixel(image, row, column):
     """image[row, column], and 0 outside."""
@@ -83,7 +86,7 @@ def test_read_equals_a_bilinear_loop(canvas, window):
     centre, side, rng = random_places(0, 12)
     images = rng.uniform(size=(12, *canvas))
     expected = [read_loop(*x, window) for x in zip(images, centre, side, strict=True)]
-    got = spatial.read(*f32(images, centre, side), window)
+    got = read(*f32(images, centre, side), window)
     assert got.shape == (12, window, window)
     # Positions of up to 12 pixels, rounded in float32, enter with a slope of up to 1.
     np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -95,7 +98,7 @@ def test_write_equals_a_bilinear_loop(canvas, window):
     centre, side, rng = random_places(1, 12)
     windows = rng.uniform(size=(12, window, window))
     expected = [write_loop(*x, canvas) for x in zip(windows, centre, side, strict=True)]
-    got = spatial.write(*f32(windows, centre, side), canvas)
+    got = write(*f32(windows, centre, side), canvas)
     assert got.shape == (12, *canvas)
     # As above, but a position counts window / size times over: up to 5 a canvas pixel.
     np.testing.assert_allclose(got, expected, atol=3e-5)
@@ -104,8 +107,8 @@ def test_write_equals_a_bilinear_loop(canvas, window):
 def test_centre_zero_and_side_one_is_the_identity():
     images = jnp.asarray(np.random.default_rng(2).uniform(size=(3, 8, 8)), jnp.float32)
     centre, side = jnp.zeros((3, 2)), jnp.ones((3, 1))
-    np.testing.assert_allclose(spatial.read(images, centre, side, 8), images, atol=1e-6)
-    np.testing.assert_allclose(spatial.write(images, centre, side, (8, 8)), images, atol=1e-6)
+    np.testing.assert_allclose(read(images, centre, side, 8), images, atol=1e-6)
+    np.testing.assert_allclose(write(images, centre, side, (8, 8)), images, atol=1e-6)
 
 
 def places_and_interior(canvas, window):
@@ -132,7 +135,7 @@ def test_write_of_read_is_exact_inside_where_the_image_is_affine(canvas, window)
     image = 0.1 + 0.01 * rows + 0.02 * columns  # bilinear interpolation is exact on it
     centre, side, interior = places_and_interior(canvas, window)
     images, centre, side = f32(np.stack([image] * 3), centre, side)
-    again = spatial.write(spatial.read(images, centre, side, window), centre, side, canvas)
+    again = write(read(images, centre, side, window), centre, side, canvas)
     assert interior.sum() > 200
     np.testing.assert_allclose(
         np.array(again)[interior], np.stack([image] * 3)[interior], atol=1e-5
@@ -151,7 +154,7 @@ def test_write_of_read_returns_a_smooth_image_inside(canvas, window):
     bound = (1 + spacing**2) / 8 * curvature
     assert bound < 0.02
     images, centre, side = f32(np.stack([image] * 3), centre, side)
-    again = spatial.write(spatial.read(images, centre, side, window), centre, side, canvas)
+    again = write(read(images, centre, side, window), centre, side, canvas)
     np.testing.assert_allclose(
         np.array(again)[interior], np.stack([image] * 3)[interior], atol=bound
     )
@@ -161,7 +164,7 @@ def test_write_leaves_the_canvas_empty_outside_the_box():
     canvas, window = (10, 14), 5
     centre, side = np.array([0.2, -0.3]), np.array([0.4])
     x0, y0, size = corner_and_size(centre, side, canvas)
-    drawn = np.array(spatial.write(*f32(np.ones((window, window)), centre, side), canvas))
+    drawn = np.array(write(*f32(np.ones((window, window)), centre, side), canvas))
     rows, columns = np.mgrid[: canvas[0], : canvas[1]] + 0.5
     fade = size / window / 2  # a bilinear window ends half a window pixel beyond its box
     outside = (rows < y0 - fade) | (rows > y0 + size + fade)
@@ -177,7 +180,7 @@ def test_read_gives_zero_outside_the_image():
     ones = jnp.ones((4, 8, 8))
     # A window as large as the image, centred on its left, right, upper and lower edge.
     centre = jnp.array([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
-    left, right, top, bottom = np.array(spatial.read(ones, centre, jnp.ones((4, 1)), 8))
+    left, right, top, bottom = np.array(read(ones, centre, jnp.ones((4, 1)), 8))
     expected = np.repeat([[0.0, 0, 0, 0, 1, 1, 1, 1]], 8, axis=0)
     np.testing.assert_array_equal(left, expected)
     np.testing.assert_array_equal(right, expected[:, ::-1])
@@ -195,26 +198,26 @@ def test_moving_the_centre_by_one_pixel_moves_the_result_by_one(canvas):
     right, down = start + [[2 / width, 0]], start + [[0, 2 / height]]
     start, right, down = f32(start, right, down)
 
-    def read(centre):
-        return np.array(spatial.read(image, centre, side, 4)[0])
+    def read_at(centre):
+        return np.array(read(image, centre, side, 4)[0])
 
-    def write(centre):
-        return np.array(spatial.write(window, centre, side, canvas)[0])
+    def write_at(centre):
+        return np.array(write(window, centre, side, canvas)[0])
 
-    np.testing.assert_allclose(read(right)[:, :-1], read(start)[:, 1:], atol=1e-5)
-    np.testing.assert_allclose(read(down)[:-1], read(start)[1:], atol=1e-5)
-    np.testing.assert_allclose(write(right)[:, 1:], write(start)[:, :-1], atol=1e-5)
-    np.testing.assert_allclose(write(down)[1:], write(start)[:-1], atol=1e-5)
-    assert np.ptp(read(start)) > 0.1 and np.ptp(write(start)) > 0.1
+    np.testing.assert_allclose(read_at(right)[:, :-1], read_at(start)[:, 1:], atol=1e-5)
+    np.testing.assert_allclose(read_at(down)[:-1], read_at(start)[1:], atol=1e-5)
+    np.testing.assert_allclose(write_at(right)[:, 1:], write_at(start)[:, :-1], atol=1e-5)
+    np.testing.assert_allclose(write_at(down)[1:], write_at(start)[:-1], atol=1e-5)
+    assert np.ptp(read_at(start)) > 0.1 and np.ptp(write_at(start)) > 0.1
 
 
 def distance_to_kinks(centre, side, window, canvas):
     """How far all sampling positions stay from where a hat function bends, in pixels."""
     x0, y0, size = corner_and_size(centre, side, canvas)
     offsets = (np.arange(window) + 0.5) * size / window
-    read = np.concatenate([x0 + offsets, y0 + offsets]) - 0.5
-    write = [np.arange(n) + 0.5 - start for n, start in zip(canvas, (y0, x0), strict=True)]
-    positions = np.concatenate([read, np.concatenate(write) * window / size - 0.5])
+    reading = np.concatenate([x0 + offsets, y0 + offsets]) - 0.5
+    writing = [np.arange(n) + 0.5 - start for n, start in zip(canvas, (y0, x0), strict=True)]
+    positions = np.concatenate([reading, np.concatenate(writing) * window / size - 0.5])
     return np.abs(positions - np.round(positions)).min()
 
 
@@ -230,17 +233,15 @@ def test_gradients_equal_finite_differences(centre, side):
         image, canvas_weights = jnp.asarray(rng.normal(size=(2, 1, *canvas)))
         content, window_weights = jnp.asarray(rng.normal(size=(2, 1, window, window)))
 
-        def read(place):
+        def read_sum(place):
+            return jnp.sum(window_weights * read(image, place[None, :2], place[None, 2:], window))
+
+        def write_sum(place):
             return jnp.sum(
-                window_weights * spatial.read(image, place[None, :2], place[None, 2:], window)
+                canvas_weights * write(content, place[None, :2], place[None, 2:], canvas)
             )
 
-        def write(place):
-            return jnp.sum(
-                canvas_weights * spatial.write(content, place[None, :2], place[None, 2:], canvas)
-            )
-
-        for function in (jax.jit(read), jax.jit(write)):
+        for function in (jax.jit(read_sum), jax.jit(write_sum)):
             gradient = np.array(jax.grad(function)(jnp.asarray(place)))
             assert gradient.dtype == np.float64
             expected = [
@@ -255,25 +256,25 @@ def test_a_batch_equals_batches_of_one():
     centre, side, rng = random_places(6, 5)
     images, windows = rng.uniform(size=(5, 8, 10)), rng.uniform(size=(5, 4, 4))
     images, windows, centre, side = f32(images, windows, centre, side)
-    read, written = (
-        spatial.read(images, centre, side, 4),
-        spatial.write(windows, centre, side, (8, 10)),
+    cut, written = (
+        read(images, centre, side, 4),
+        write(windows, centre, side, (8, 10)),
     )
     for b in range(5):
         one = slice(b, b + 1)
         np.testing.assert_allclose(
-            read[one], spatial.read(images[one], centre[one], side[one], 4), atol=1e-6
+            cut[one], read(images[one], centre[one], side[one], 4), atol=1e-6
         )
         np.testing.assert_allclose(
-            written[b], spatial.write(windows[b], centre[b], side[b], (8, 10)), atol=1e-6
+            written[b], write(windows[b], centre[b], side[b], (8, 10)), atol=1e-6
         )
 
 
 def test_write_takes_any_leading_axes():
     centre, side, rng = random_places(7, 6)
     windows, centre, side = f32(rng.uniform(size=(6, 4, 4)), centre, side)
-    flat = spatial.write(windows, centre, side, (8, 10))
-    nested = spatial.write(
+    flat = write(windows, centre, side, (8, 10))
+    nested = write(
         windows.reshape(2, 3, 4, 4), centre.reshape(2, 3, 2), side.reshape(2, 3, 1), (8, 10)
     )
     np.testing.assert_allclose(nested, flat.reshape(2, 3, 8, 10), atol=1e-6)

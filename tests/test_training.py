@@ -21,7 +21,9 @@ WEIGHTS = {c.name: 0.5 for c in CONSTRAINTS}
 
 def images(count=32, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.random((count, *CANVAS)) * 255 * (rng.random((count, *CANVAS)) < 0.3)).astype(np.uint8)
+    return (rng.random((count, *CANVAS)) * 255 * (rng.random((count, *CANVAS)) < 0.3)).astype(
+        np.uint8
+    )
 
 
 def full_batch_step(state, batch, rate):
@@ -37,9 +39,7 @@ def test_one_step_of_sgd_climbs_the_objective():
     tx = optax.sgd(1e-3)
     state = init_state(MODEL, tx, 0)
     batch = images(8).astype(np.float32) / 255
-    after, metrics = train_step(
-        state, batch, WEIGHTS, model=MODEL, constraints=CONSTRAINTS, tx=tx
-    )
+    after, metrics = train_step(state, batch, WEIGHTS, model=MODEL, constraints=CONSTRAINTS, tx=tx)
     expected = full_batch_step(state, batch, 1e-3)
     assert tree_max_difference(after.params, expected) < 1e-6
     assert tree_max_difference(after.params, state.params) > 1e-4  # it did move

@@ -86,10 +86,15 @@ class Similar:
 
 @functools.cache  # the same arguments give the same constraints, and no second compilation
 def overlap_constraints(
-    c_min: float, c_max: float, epsilon: float = 3.0
+    c_min: float, c_max: float, epsilon: float = 3.0, tight: float | None = None
 ) -> tuple[Constraint, ...]:
-    """F1..F7 of the paper, for objects whose side lies in [c_min, c_max] pixels."""
-    return (
+    """F1..F7 of the paper, for objects whose side lies in [c_min, c_max] pixels.
+
+    With `tight`, one more under that name: F6 with this smaller upper bound. A window that is
+    larger than its object costs nothing and forgives a centre that is off; a small one from the
+    start slows learning. So it wants a weight that grows while the model trains.
+    """
+    constraints = (
         Constraint("F1", overlap),
         Constraint("F2", left),
         Constraint("F3", right),
@@ -98,6 +103,9 @@ def overlap_constraints(
         Constraint("F6", Size(c_min, c_max)),
         Constraint("F7", Similar(epsilon)),
     )
+    if tight is not None:
+        constraints += (Constraint("tight", Size(c_min, tight)),)
+    return constraints
 
 
 def _l(x: jax.Array) -> jax.Array:

@@ -1,0 +1,98 @@
+"""Evaluation: chunks do not matter, padding does not count, means and errors against numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from asr_jax import elbo, evaluate, overlap_constraints
+from asr_jax.evaluate import map_batches, summarise
+from tests.small import CANVAS, small_images, small_model
+
+CONSTRAINTS = overlap_constraints(2.0, 5.0)
+
+
+def data(count=7):
+    images = (small_images(count) * 255).astype(np.uint8)
+    true_count = np.arange(count, dtype=np.int32) % 4
+    box = np.tile(
+        np.array([[1, 1, 5, 5], [6, 6, 10, 10], [0, 6, 4, 10]], np.float32), (count, 1, 1)
+    )
+    return images, true_count, box
+
+
+def test_results_do_not_depend_on_the_size_of_the_chunks():
+    model = small_model()
+    params = model.init(jax.random.key(0))
+    arguments = dict(model=model, constraints=CONSTRAINTS)
+    whole = evaluate(params, jax.random.key(1), *data(), **arguments)
+    for size in (1, 3, 7, 100):
+        parts = evaluate(params, jax.random.key(1), *data(), batch_size=size, **arguments)
+        assert parts.keys() == whole.keys()
+        for name, value in parts.items():
+            assert value.shape == (7,)
+            np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_nelbo_is_the_negative_elbo_of_the_same_noise():
+    model = small_model()
+    params, (images, count, box) = model.init(jax.random.key(0)), data()
+    terms = elbo(params, jax.random.key(5), images / np.float32(255), model=model)
+    values = evaluate(params, jax.random.key(5), images, count, box, model=model)
+    np.testing.assert_allclose(values["nelbo"], -terms.elbo, rtol=1e-5)
+
+
+def test_squared_error_and_count_come_from_the_mode():
+    """n is the most likely count, and the canvas the sum of the first n objects, by hand."""
+    model = small_model()
+    params, (images, count, box) = model.init(jax.random.key(2)), data()
+    x = images / np.float32(255)
+    posterior = model.posterior(params, None, x)
+    u = 1 / (1 + np.exp(-np.asarray(posterior.presence_logits, np.float64)))
+    objects = np.asarray(model.render(params, posterior.latents), np.float64)
+    values = evaluate(params, jax.random.key(1), images, count, box, model=model)
+    for b in range(len(x)):
+        q = [np.prod(u[b, :n]) * (1 - u[b, n] if n < 3 else 1) for n in range(4)]
+        n = int(np.argmax(q))
+        canvas = np.clip(objects[b, :n].sum(0), 0, 1)
+        assert values["count"][b] == n
+        assert values["acc"][b] == (n == count[b])
+        np.testing.assert_allclose(values["se"][b], np.square(x[b] - canvas).sum(), rtol=1e-4)
+
+
+def test_a_model_trained_with_the_relaxed_estimator_is_evaluated_exactly():
+    marginal, concrete = small_model(), small_model(estimator="concrete")
+    params = marginal.init(jax.random.key(3))
+    a = evaluate(params, jax.random.key(1), *data(), model=marginal)
+    b = evaluate(params, jax.random.key(1), *data(), model=concrete)
+    np.testing.assert_array_equal(a["nelbo"], b["nelbo"])
+
+
+def test_unknown_boxes_and_counts_leave_their_metrics_out():
+    model = small_model()
+    params, (images, count, _) = model.init(jax.random.key(0)), data()
+    assert {"acc", "miou"}.isdisjoint(evaluate(params, jax.random.key(1), images, model=model))
+    values = evaluate(params, jax.random.key(1), images, count, model=model)
+    assert "acc" in values and "miou" not in values
+
+
+def test_map_batches_drops_the_copies_that_fill_the_last_chunk():
+    def function(index, array, nothing):
+        assert len(index) == 4 and nothing is None
+        return {"twice": 2 * jnp.asarray(array), "index": index}
+
+    result = map_batches(function, 10, 4, np.arange(10.0), None)
+    np.testing.assert_array_equal(result["twice"], 2 * np.arange(10.0))
+    np.testing.assert_array_equal(result["index"], np.arange(10))
+
+
+def test_standard_errors_against_numpy():
+    value = np.random.default_rng(0).normal(3, 2, 50)
+    summary = summarise({"x": value})
+    assert summary["x"] == pytest.approx(np.mean(value))
+    spread = np.sqrt(np.square(value - value.mean()).sum() / 49)
+    assert summary["x_stderr"] == pytest.approx(spread / np.sqrt(50))
+
+
+def test_the_canvas_of_the_tests_is_the_model_s():
+    assert small_model().config.canvas == CANVAS == data()[0].shape[1:]
