@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from asr_jax.types import Gaussian
 
-# Log-odds that stand for certainty where the count is known: far beyond float32's resolution of
-# a probability, and still finite, so that products with 0 are 0 and not NaN.
-CERTAIN = 100.0
+# Log-odds that stand for certainty where the count is known: exp(-110) is exactly 0 in float32,
+# and its logarithm still finite, so that products with 0 are 0 and not NaN.
+CERTAIN = 110.0
 
 
 class CountChain(distrax.Distribution):

@@ -127,7 +127,7 @@ def prior_module(config: ModelConfig) -> nn.Module:
 
 
 def canvases(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
-    """Sums of the first n of the drawn objects [B, K, H, W], for each n in counts -> [B, N, H, W]."""
+    """Sums of the first n of the objects [B, K, H, W], for each n in counts -> [B, N, H, W]."""
     if len(counts) == 1:
         return objects[:, : counts[0]].sum(1, keepdims=True)
     empty = jnp.zeros_like(objects[:, :1])

@@ -70,10 +70,9 @@ class Model:
 
     def scene(self, params: Params, latents: Latents, count: jax.Array) -> Scene:
         """The first count[b] objects of each image, summed and clipped to [0, 1]."""
+        objects = self.render(params, latents)
         exists = jnp.arange(self.config.max_steps)[None] < count[:, None]  # [B, K]
-        canvas = jnp.einsum(
-            "bkhw,bk->bhw", self.render(params, latents), exists.astype(jnp.float32)
-        )
+        canvas = jnp.einsum("bkhw,bk->bhw", objects, exists.astype(objects.dtype))
         return Scene(
             canvas=jnp.clip(canvas, 0, 1),
             count=count,

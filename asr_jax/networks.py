@@ -11,6 +11,7 @@ import numpy as np
 
 from asr_jax.types import Gaussian
 
+MIN_STD = 1e-4  # of every Gaussian, so that no density is unbounded
 PATCH, STRIDE = 7, 5  # pixels; neighbouring patches share two rows or columns
 
 
@@ -43,8 +44,8 @@ class GaussianHead(nn.Module):
         if self.hidden:
             x = nn.relu(nn.Dense(self.hidden)(x))
         loc, raw_std = jnp.split(nn.Dense(2 * self.features)(x), 2, axis=-1)
-        start = float(np.log(np.expm1(self.initial[1])))
-        return Gaussian(self.initial[0] + loc, nn.softplus(start + raw_std) + 1e-4)
+        start = float(np.log(np.expm1(self.initial[1] - MIN_STD)))
+        return Gaussian(self.initial[0] + loc, nn.softplus(start + raw_std) + MIN_STD)
 
 
 class LSTMStep(nn.Module):

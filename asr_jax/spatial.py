@@ -6,6 +6,8 @@ small matrix products with the weights max(0, 1 - |p - j|), and no gathers.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -28,7 +30,7 @@ def read(images: jax.Array, centre: jax.Array, side: jax.Array, window: int) -> 
     rows, columns = _window_in_canvas(centre, side, window, canvas)  # [B, h], [B, w]
     to_rows = _hat(rows, canvas[0])  # [B, h, H]
     to_columns = _hat(columns, canvas[1])  # [B, w, W]
-    return to_rows @ images @ to_columns.mT
+    return _product(to_rows, images, to_columns.mT)
 
 
 def write(
@@ -55,7 +57,7 @@ def write(
 
     from_rows = _hat(positions(canvas[0], middle[..., 1:]), window)  # [..., H, h]
     from_columns = _hat(positions(canvas[1], middle[..., :1]), window)  # [..., W, w]
-    return from_rows @ windows @ from_columns.mT
+    return _product(from_rows, windows, from_columns.mT)
 
 
 def _window_in_canvas(centre, side, window, canvas):
@@ -64,6 +66,11 @@ def _window_in_canvas(centre, side, window, canvas):
     size = boxes.side_in_pixels(side, canvas)
     offsets = size * ((_range(window, 2) + 0.5) / window - 0.5) - 0.5  # [B, w]
     return middle[..., 1:] + offsets, middle[..., :1] + offsets
+
+
+def _product(*matrices: jax.Array) -> jax.Array:
+    """Their product in full float32: accelerators round matmuls, and positions, by default."""
+    return functools.reduce(functools.partial(jnp.matmul, precision="highest"), matrices)
 
 
 def _hat(positions: jax.Array, length: int) -> jax.Array:

@@ -47,6 +47,8 @@ class ModelConfig:
     temperature: float = 0.1  # of the relaxed presence
 
     def __post_init__(self):
+        for field in ("canvas", "hidden", "scale_prior"):  # lists would not hash
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         for field, allowed in (
             ("encoder", ENCODERS),
             ("prior", PRIORS),
@@ -66,11 +68,15 @@ class ModelConfig:
                 raise ValueError(f"model.{field} must be positive, got {getattr(self, field)}")
         if not 1e-7 <= self.epsilon < 0.5:  # below that, 1 - epsilon is 1 in float32
             raise ValueError(f"model.epsilon must lie in [1e-7, 0.5), got {self.epsilon}")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"model.hidden needs sizes of at least 1, got {self.hidden}")
+        if self.count is not None and self.count < 0:
+            raise ValueError(f"model.count must be at least 0, or None, got {self.count}")
         if len(self.canvas) != 2 or min(self.canvas) < 2:
             raise ValueError(f"model.canvas must be (height, width) >= 2, got {self.canvas}")
         if not self.scale_prior[1] > 0:
             raise ValueError(f"model.scale_prior needs a variance > 0, got {self.scale_prior}")
-        if self.count is not None and not 0 <= self.count <= self.max_steps:
+        if self.count is not None and self.count > self.max_steps:
             raise ValueError(
                 f"model.max_steps must be at least model.count={self.count}, got "
                 f"{self.max_steps}: set model.max_steps={self.count} or more"

@@ -52,9 +52,7 @@ def base() -> ConfigDict:
     config.constraints.c_min = 11.0  # smallest and largest side of an object, pixels
     config.constraints.c_max = 15.0
     config.constraints.epsilon = 3.0  # allowed difference of two sides, pixels
-    config.constraints.tight = (
-        0.0  # largest side that "tight" allows, pixels; 0: no such constraint
-    )
+    config.constraints.tight = 0.0  # largest side that "tight" allows, pixels; 0: not used
     config.constraints.weights = ConfigDict()  # name -> multiplier; empty: no constraints
     config.constraints.ramps = ConfigDict()  # name -> (start, end), fractions of the run
 

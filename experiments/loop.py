@@ -133,7 +133,7 @@ def train(
 
 
 def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:
-    """The first step at which a metric [n] is not finite, and the metric that says most about it."""
+    """The first step at which a metric [n] is not finite, and the metric that says most."""
     bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in values.items()}
     bad = {name: steps[0] for name, steps in bad.items() if len(steps)}
     if not bad:

@@ -1,4 +1,4 @@
-"""A run's folder: refuses another run's, writes whole files, keeps metrics in step with the state."""
+"""A run's folder: refuses another run's, writes whole files, keeps metrics and state in step."""
 
 from __future__ import annotations
 
