@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from asr_jax.model import Scene
+
 # One colour a step: told apart on black, in print and by colour-blind readers (Okabe-Ito).
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2", "#ffffff")
 
@@ -30,37 +32,36 @@ def draw_scene(
         spine.set_visible(False)
 
 
-def reconstructions(
-    images: np.ndarray, canvas: np.ndarray, box: np.ndarray, count: np.ndarray, title: str = ""
-) -> Figure:
+def reconstructions(images: np.ndarray, scenes: Mapping[str, Scene], title: str = "") -> Figure:
     """Originals above their reconstructions with the inferred boxes, as in Fig. 4 of the paper.
 
     Args:
-      images: [B, H, W] in [0, 1]; canvas: the same.
-      box: [B, K, 4] pixels, of which the first count [B] exist.
+      images: [B, H, W] in [0, 1].
+      scenes: label of a row -> how the images were explained.
       title: above the figure.
     """
-    columns = len(images)
-    figure = Figure(figsize=(1.25 * columns, 2.9), layout="constrained")
-    axes = figure.subplots(2, columns, squeeze=False)
+    rows, columns = 1 + len(scenes), len(images)
+    figure = Figure(figsize=(1.25 * columns, 1.25 * rows + 0.4), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for j in range(columns):
         draw_scene(axes[0, j], images[j])
-        draw_scene(axes[1, j], canvas[j], box[j], int(count[j]))
-    axes[0, 0].set_ylabel("image")
-    axes[1, 0].set_ylabel("inferred")
+        for i, scene in enumerate(scenes.values(), start=1):
+            draw_scene(axes[i, j], scene.canvas[j], scene.boxes[j], int(scene.count[j]))
+    for i, label in enumerate(["image", *scenes]):
+        axes[i, 0].set_ylabel(label)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def samples(canvas: np.ndarray, box: np.ndarray, count: np.ndarray, title: str = "") -> Figure:
-    """A grid of generated scenes with their boxes, as in Fig. 5; arguments as above."""
-    columns = int(np.ceil(np.sqrt(2 * len(canvas))))
-    rows = int(np.ceil(len(canvas) / columns))
+def samples(scene: Scene, title: str = "") -> Figure:
+    """A grid of generated scenes with their boxes, as in Fig. 5 of the paper."""
+    columns = int(np.ceil(np.sqrt(2 * len(scene.canvas))))
+    rows = int(np.ceil(len(scene.canvas) / columns))
     figure = Figure(figsize=(1.25 * columns, 1.25 * rows + 0.35), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, *scene in zip(grid, canvas, box, count, strict=False):
-        draw_scene(axes, *scene)
-    for axes in grid[len(canvas) :]:
+    for axes, *drawn in zip(grid, scene.canvas, scene.boxes, scene.count, strict=False):
+        draw_scene(axes, *drawn)
+    for axes in grid[len(scene.canvas) :]:
         axes.axis("off")
     figure.suptitle(title, fontsize=11)
     return figure

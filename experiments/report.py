@@ -93,11 +93,9 @@ def draw(config, model, scenes: Scenes, trained: Trained, folder: Path, key) -> 
         panels["constraints F (pixels)"] = weighted
     for name, figure in {
         "reconstructions": plots.reconstructions(
-            images, scene.canvas, scene.boxes, scene.count, f"{title}: held-out scenes"
+            images, {"inferred": scene}, f"{title}: held-out scenes"
         ),
-        "samples": plots.samples(
-            dreamt.canvas, dreamt.boxes, dreamt.count, f"{title}: samples of the prior"
-        ),
+        "samples": plots.samples(dreamt, f"{title}: samples of the prior"),
         "learning_curves": plots.learning_curves(trained.history, panels, title),
     }.items():
         figure.savefig(folder / f"{name}.png", dpi=160)
@@ -105,15 +103,24 @@ def draw(config, model, scenes: Scenes, trained: Trained, folder: Path, key) -> 
 
 def table(final: dict, paper: dict[str, str]) -> str:
     """Our row against the paper's, as text."""
-    columns = [name for name in COLUMNS if name in final]
-    rows = [
-        ["", *columns],
-        ["this run", *(f"{final[c]:.3f} ± {final[c + '_stderr']:.3f}" for c in columns)],
-        ["paper", *(paper.get(c, "–") for c in columns)],
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(columns) + 1)]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    rows = {"this run": cells(final), "paper": paper}
+    title = f"\n{final['name']}, {final['images']} {final['split']} scenes"
     note = "± this run: standard error over images; paper: standard deviation over 3 runs."
+    return "\n".join([title, columns(rows), note])
+
+
+def cells(final: dict) -> dict[str, str]:
+    """The metrics of a final.json as text."""
+    return {c: f"{final[c]:.3f} ± {final[c + '_stderr']:.3f}" for c in COLUMNS if c in final}
+
+
+def columns(rows: dict[str, dict[str, str]]) -> str:
+    """Rows of named cells, aligned; a cell that a row does not have is a dash."""
+    names = [name for name in COLUMNS if any(name in row for row in rows.values())]
+    lines = [["", *names]]
+    lines += [[label, *(row.get(name, "–") for name in names)] for label, row in rows.items()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        [f"\n{final['name']}, {final['images']} {final['split']} scenes", *lines, note]
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
     )

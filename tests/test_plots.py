@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from asr_jax import plots
+from asr_jax import Scene, plots
 
 BOX = np.array([[2.0, 1.0, 8.0, 4.0], [0.5, 3.0, 3.5, 9.0], [5.0, 5.0, 6.0, 6.0]])
 
@@ -80,7 +80,9 @@ def test_a_box_covers_the_pixels_that_it_names():
 def test_reconstructions_show_images_above_their_canvas_with_boxes():
     images, canvas = np.random.default_rng(1).uniform(size=(2, 3, 10, 20))
     count = np.array([0, 2, 3])
-    figure = plots.reconstructions(images, canvas, np.stack([BOX] * 3), count, "title")
+    figure = plots.reconstructions(
+        images, {"ours": Scene(canvas, count, np.stack([BOX] * 3))}, "title"
+    )
     axes = np.array(figure.axes).reshape(2, 3)
     for j in range(3):
         np.testing.assert_array_equal(axes[0, j].images[0].get_array(), images[j])
@@ -95,7 +97,7 @@ def test_reconstructions_show_images_above_their_canvas_with_boxes():
 def test_samples_grid_holds_every_scene_and_blanks_the_rest(number):
     canvas = np.random.default_rng(2).uniform(size=(number, 10, 10))
     count = np.arange(number) % 4
-    figure = plots.samples(canvas, np.stack([BOX] * number), count)
+    figure = plots.samples(Scene(canvas, count, np.stack([BOX] * number)))
     assert len(figure.axes) >= number
     for j, axes in enumerate(figure.axes):
         if j < number:

@@ -1,0 +1,58 @@
+"""Finished runs side by side: their rows as a table, and their reconstructions as a figure.
+
+python -m experiments.compare runs/mnist3-air-seed0 runs/mnist3-asr-seed0 --out=compare.png
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+import asr_jax
+from asr_jax import plots
+from experiments import build, report
+
+OUT = flags.DEFINE_string("out", "compare.png", "The figure to write.")
+SCENES = flags.DEFINE_integer("scenes", 10, "How many held-out scenes the figure shows.")
+
+
+def main(arguments) -> None:
+    workdirs = [Path(argument) for argument in arguments[1:]]
+    unfinished = [str(workdir) for workdir in workdirs if not (workdir / "final.json").exists()]
+    if unfinished or not workdirs:
+        sys.exit(f"error: not a finished run: {', '.join(unfinished) or '(none given)'}")
+    rows, scenes, shown = {}, {}, None
+    for workdir in workdirs:
+        final = json.loads((workdir / "final.json").read_text())
+        config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+        data = build.data(config)
+        images = data.test.image[: SCENES.value, ..., 0].astype(np.float32) / 255
+        if shown is not None and not np.array_equal(images, shown):
+            sys.exit(f"error: {workdir} was evaluated on other scenes than {workdirs[0]}")
+        shown = images
+        model = build.model(config, data.train)
+        params = trained_params(workdir / "checkpoints", model, config)
+        rows[final["name"]] = final
+        scenes[final["method"]] = jax.jit(model.reconstruct)(params, jnp.asarray(images))
+    print(report.columns({name: report.cells(final) for name, final in rows.items()}))
+    plots.reconstructions(shown, jax.device_get(scenes)).savefig(OUT.value, dpi=160)
+    print(f"Wrote {OUT.value}")
+
+
+def trained_params(directory: Path, model: asr_jax.Model, config: ConfigDict):
+    """The parameters at the end of training."""
+    checkpoints = asr_jax.Checkpoints(directory)
+    step = checkpoints.latest_step()
+    tx = asr_jax.optimizer(build.optimizer(config), step)
+    state = checkpoints.restore(step, asr_jax.init_state(model, tx, config.seed))
+    checkpoints.close()
+    return state.params
+
+
+if __name__ == "__main__":
+    app.run(main)
