@@ -66,7 +66,7 @@ def base() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.batch_size = 64
-    config.train.epochs = 40
+    config.train.epochs = 60
     config.train.log_every = 50  # steps of one dispatch, and of one line of metrics.jsonl
     config.train.checkpoint_every = 2_000  # steps
     config.train.parallel = "auto"  # "pmap", "shard_map", or "auto"

@@ -109,7 +109,7 @@ def test_golden_bytes():
         hashes[name] = hashlib.sha256(content).hexdigest()
     assert multi_mnist.VERSION == "1.0.0"
     assert hashes == {
-        "small": "8c0225cd0e62bd9700d91eb942737f8e8f1c52be8ea46a6b9f0953e2743ac3fe",
+        "small": "61620d03934f9b6cbbf969a68f3a22eb503b28c1e8dee94de0e1b071d0016a76",
         "mixed": "5f3a6884adb6381b19e6ad1bcde36e646cdab9250af9a02a1d55bb61524c5cce",
     }
 
