@@ -50,7 +50,8 @@ def model(config: ConfigDict, scenes: Scenes) -> asr_jax.Model:
     """The model for images of that size, and as many objects as the scenes have.
 
     Raises:
-      ValueError: an unknown field, a bad value, or fewer steps than objects.
+      ValueError: an unknown field, a bad value, fewer steps than objects, or another count of
+        objects than the one said to be known.
     """
     fields = dict(config.model)
     fields["count"] = None if fields["count"] < 0 else fields["count"]
@@ -59,6 +60,12 @@ def model(config: ConfigDict, scenes: Scenes) -> asr_jax.Model:
         raise ValueError(
             f"K must be at least max(counts)={largest}, got {fields['max_steps']}: "
             f"set config.model.max_steps={largest} or more"
+        )
+    known = fields["count"]
+    if known is not None and scenes.count is not None and (scenes.count != known).any():
+        raise ValueError(
+            f"config.model.count={known} says that every scene has {known} objects, got counts "
+            f"{np.unique(scenes.count).tolist()}: set config.model.count=-1 to infer them"
         )
     canvas = scenes.image.shape[1:3]
     return asr_jax.Model(frozen(asr_jax.ModelConfig, "model", canvas=canvas, **fields))

@@ -74,6 +74,11 @@ def test_fewer_steps_than_objects_are_refused():
         build.model(config, OneScene(count=4))
 
 
+def test_a_known_count_that_the_scenes_do_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"model.count=3 says .* got counts \[2\]: .*count=-1"):
+        build.model(mnist3.get_config("asr"), OneScene(count=2))
+
+
 def test_a_typo_in_a_section_is_refused_by_name():
     config = mnist3.get_config("asr")
     config.model = ConfigDict(config.model.to_dict() | {"lstn": 3})
