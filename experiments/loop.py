@@ -23,9 +23,9 @@ from experiments.workdir import MetricsLog
 class Trained(NamedTuple):
     params: asr_jax.model.Params
     steps: int
-    seconds: float  # of training in this process, without the first dispatch, which compiles
-    compile_seconds: float  # of the first dispatch, steps included
-    steps_per_second: float  # nan where this process trained less than two dispatches
+    seconds: float  # of training, compilation included, over all processes of the run
+    compile_seconds: float | None  # of this process's first dispatch, steps included
+    steps_per_second: float | None  # after it; None where less than two dispatches were trained
     history: list[dict]  # the lines of metrics.jsonl
 
 
@@ -84,9 +84,10 @@ def train(
     tx = asr_jax.optimizer(optimizer, total)
     state = asr_jax.init_state(model, tx, config.seed)
     checkpoints = asr_jax.Checkpoints(workdir / "checkpoints")
-    step = checkpoints.latest_step() or 0
+    step, before = checkpoints.latest_step() or 0, 0.0
     if step:
         state = checkpoints.restore(step, state)
+        before = checkpoints.description(step)["seconds"]
     state, images_on_device = parallel.replicate((state, images))
     run = parallel.data_parallel(
         functools.partial(asr_jax.train_steps, model=model, constraints=constraints, tx=tx),
@@ -94,21 +95,23 @@ def train(
     )
     log = MetricsLog(workdir, step)
     save_every = math.ceil(settings.checkpoint_every / settings.log_every) * settings.log_every
-    description = {"config": config.to_json()}
 
     started, times = time.monotonic(), []
+
+    def description():  # what a resumed run, or a reader of the checkpoint, wants to know
+        return {"config": config.to_json(), "seconds": before + time.monotonic() - started}
+
     bar = tqdm(total=total, initial=step, unit=" steps", desc=workdir.name, file=sys.stdout)
     while step < total:
         first, step = step, step + settings.log_every
         indices = batches(len(images), settings.batch_size, config.seed, first, step)
-        good, (state, values) = (
-            state,
-            run(state, images_on_device, indices, build.weights(config, first, step, total)),
-        )
+        weights = build.weights(config, first, step, total)
+        good = state
+        state, values = run(good, images_on_device, indices, weights)
         values = jax.device_get(values)
         broken = first_non_finite(values)
         if broken:
-            checkpoints.save(first, good, description, np.inf)
+            checkpoints.save(first, good, description(), np.inf)
             checkpoints.close()
             raise FloatingPointError(
                 f"{broken[1]} is not finite at step {first + broken[0] + 1}; the state after step "
@@ -121,15 +124,16 @@ def train(
         bar.update(settings.log_every)
         if step % save_every == 0 or step == total:
             recent = [r["loss"] for r in log.rows[-save_every // settings.log_every :]]
-            checkpoints.save(step, state, description, float(np.mean(recent)))
+            checkpoints.save(step, state, description(), float(np.mean(recent)))
     bar.close()
     log.close()
     checkpoints.close()
 
-    seconds = times[-1] - times[0] if len(times) > 1 else 0.0
-    rate = (len(times) - 1) * settings.log_every / seconds if seconds else math.nan
     params = jax.device_get(state.params)
-    return Trained(params, total, seconds, times[0] if times else 0.0, rate, log.rows)
+    if len(times) < 2:  # nothing to measure a rate by
+        return Trained(params, total, before, None, None, log.rows)
+    rate = (len(times) - 1) * settings.log_every / (times[-1] - times[0])
+    return Trained(params, total, before + times[-1], times[0], rate, log.rows)
 
 
 def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:

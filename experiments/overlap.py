@@ -47,6 +47,9 @@ def main(_) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")  # the message says all; a traceback would bury it
 
+    if (workdir / "final.json").exists():
+        print(f"{workdir} is finished: its results are in final.json and figures/")
+        return
     print(f"{config.name}: {len(data.train.image)} training scenes from {data.source}")
     try:
         trained = loop.train(

@@ -47,9 +47,9 @@ def finish(
         "images": len(data.test.image),
         "seed": config.seed,
         "steps": trained.steps,
-        "seconds": round(trained.seconds, 1),
-        "steps_per_second": round(trained.steps_per_second, 2),
-        "compile_seconds": round(trained.compile_seconds, 1),
+        "seconds": trained.seconds,
+        "steps_per_second": trained.steps_per_second,
+        "compile_seconds": trained.compile_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
     } | result
     draw(config, model, data.test, trained, workdir / "figures", key_sample)
