@@ -19,12 +19,13 @@ SCHEDULES = ("cosine", "constant")
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with warm-up, decay and clipping by the global norm."""
+    """Adam with warm-up, decay, decoupled weight decay and clipping by the global norm."""
 
     learning_rate: float = 1e-3
     schedule: str = "cosine"  # after the warm-up: "cosine" decay to 0, or "constant"
     warmup: int = 300  # steps of linear warm-up
     clip: float = 1000.0  # largest global norm of the gradient, nats; 0: no clipping
+    weight_decay: float = 0.0  # decoupled, as in AdamW, and scaled by the learning rate
     b1: float = 0.9
     b2: float = 0.999
 
@@ -35,10 +36,11 @@ class OptimizerConfig:
             )
         if not self.learning_rate > 0:
             raise ValueError(f"optimizer.learning_rate must be > 0, got {self.learning_rate}")
-        if self.warmup < 0 or self.clip < 0:
-            raise ValueError(
-                f"optimizer.warmup and clip must not be negative, got {self.warmup}, {self.clip}"
-            )
+        for field in ("warmup", "clip", "weight_decay"):
+            if getattr(self, field) < 0:
+                raise ValueError(
+                    f"optimizer.{field} must not be negative, got {getattr(self, field)}"
+                )
 
 
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
@@ -49,7 +51,8 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     else:
         rate = optax.linear_schedule(0, config.learning_rate, warmup)
     clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
-    return optax.chain(clip, optax.adam(rate, config.b1, config.b2))
+    adam = optax.adamw(rate, config.b1, config.b2, weight_decay=config.weight_decay)
+    return optax.chain(clip, adam)
 
 
 @struct.dataclass

@@ -57,7 +57,8 @@ def main(_) -> None:
         )
     except FloatingPointError as error:
         sys.exit(f"error: {error}")
-    paper = PAPER.get((config.name.split("-")[0], config.method), {})
+    row = "" if config.data.path else config.name.split("-")[0]  # the paper knows its own data
+    paper = PAPER.get((row, config.method), {})
     report.finish(config, model, constraints, data, trained, workdir, paper)
     print(f"Results are in {workdir}")
 

@@ -128,13 +128,26 @@ def test_the_schedule_warms_up_and_decays_as_a_cosine():
 
 
 def test_gradients_are_clipped_by_their_global_norm():
-    tx = optimizer(OptimizerConfig(learning_rate=1.0, warmup=0, clip=1.0, b1=0.0, b2=0.0), 10)
-    params = {"a": jnp.zeros(2), "b": jnp.zeros(1)}
-    clip = tx.init(params)[0], optax.clip_by_global_norm(1.0)
-    gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([4.0])}
-    clipped, _ = clip[1].update(gradient, clip[0])
-    np.testing.assert_allclose(clipped["a"], [0.6, 0.0], rtol=1e-6)
-    np.testing.assert_allclose(clipped["b"], [0.8], rtol=1e-6)
+    """Adam's first moment is (1 - b1) times what it was given: read the clipped gradient off it."""
+    gradient = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([4.0])}  # norm 5
+    for clip, factor in ((1.0, 0.2), (10.0, 1.0), (0.0, 1.0)):
+        tx = optimizer(OptimizerConfig(clip=clip, b1=0.9), 10)
+        _, state = tx.update(gradient, tx.init(gradient), gradient)
+        moments = [x.mu for x in jax.tree.leaves(state, is_leaf=is_adam) if is_adam(x)]
+        np.testing.assert_allclose(moments[0]["a"], [0.3 * factor, 0.0], rtol=1e-5)
+        np.testing.assert_allclose(moments[0]["b"], [0.4 * factor], rtol=1e-5)
+
+
+def is_adam(x):
+    return isinstance(x, optax.ScaleByAdamState)
+
+
+def test_weight_decay_shrinks_by_the_rate_times_the_decay():
+    config = OptimizerConfig(learning_rate=0.1, schedule="constant", warmup=0, weight_decay=0.5)
+    tx = optimizer(config, 10)
+    params = jnp.array([2.0, -4.0])
+    update, _ = tx.update(jnp.zeros(2), tx.init(params), params)
+    np.testing.assert_allclose(params + update, [1.9, -3.8], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +155,7 @@ def test_gradients_are_clipped_by_their_global_norm():
     [
         (dict(schedule="linear"), "schedule must be one of cosine, constant, got 'linear'"),
         (dict(learning_rate=0.0), "learning_rate must be > 0, got 0.0"),
-        (dict(clip=-1.0), "must not be negative"),
+        (dict(clip=-1.0), "optimizer.clip must not be negative, got -1.0"),
     ],
 )
 def test_bad_optimizer_settings_are_refused(fields, message):
