@@ -61,7 +61,7 @@ def base() -> ConfigDict:
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 300
     config.optimizer.clip = 1000.0
-    config.optimizer.weight_decay = 0.0
+    config.optimizer.weight_decay = 0.1
     config.optimizer.b1 = 0.9
     config.optimizer.b2 = 0.999
 

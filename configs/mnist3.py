@@ -49,4 +49,5 @@ def paper(config: ConfigDict) -> None:
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.optimizer.schedule = "constant"
     config.optimizer.warmup = 0
+    config.optimizer.weight_decay = 0.0
     config.train.epochs = 300
