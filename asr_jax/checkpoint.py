@@ -12,6 +12,10 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 METRIC = "loss"
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that was made by another model."""
+
+
 class Checkpoints:
     """A folder of checkpoints, one a step; each holds a state and a JSON-able description."""
 
@@ -66,12 +70,12 @@ class Checkpoints:
         """The state of that step; `like` has its structure, shapes and placement.
 
         Raises:
-          ValueError: the checkpoint was made by another model: names the first arrays that differ.
+          CheckpointError: names the first arrays that differ.
         """
         saved = self._manager.item_metadata(step)["state"]
         differences = _differences(saved, like)
         if differences:
-            raise ValueError(
+            raise CheckpointError(
                 f"the checkpoint of step {step} belongs to another model: "
                 f"{'; '.join(differences[:3])}: use the config that it was trained with"
             )

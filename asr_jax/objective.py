@@ -22,6 +22,8 @@ from asr_jax.generative import canvases, log_likelihood
 from asr_jax.model import Model, Params
 from asr_jax.types import ModelConfig, Posterior, Prior, Terms
 
+STOP = 0.9  # lost presence at which the relaxed chain ends
+
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
 def elbo_with_penalty(
@@ -53,7 +55,8 @@ def elbo_with_penalty(
       The objective, a scalar (nats), and its `Terms`, [B] each.
 
     Raises:
-      ValueError: a constraint without a weight, or a weight without a constraint.
+      ValueError: a constraint without a weight, or a weight without a constraint; a functional
+        that does not return [B].
     """
     terms = elbo(params, key, images, model=model, axis_name=axis_name, constraints=constraints)
     terms = terms.replace(penalty=penalty(terms.constraints, weights, terms.elbo))
@@ -139,6 +142,3 @@ def _concrete(posterior: Posterior, prior: Prior, objects, images, config: Model
     canvas = jnp.einsum("bkhw,bk->bhw", objects, presence * exists)
     log_p = log_likelihood(images, canvas[:, None], config)[:, 0]
     return log_p, jnp.sum(executed * (q.log_prob(y) - p.log_prob(y)), axis=1), exists
-
-
-STOP = 0.9  # lost presence at which the relaxed chain ends

@@ -25,7 +25,7 @@ class OptimizerConfig:
     schedule: str = "cosine"  # after the warm-up: "cosine" decay to 0, or "constant"
     warmup: int = 300  # steps of linear warm-up
     clip: float = 1000.0  # largest global norm of the gradient, nats; 0: no clipping
-    weight_decay: float = 0.0  # decoupled, as in AdamW, and scaled by the learning rate
+    weight_decay: float = 0.1  # decoupled, as in AdamW, and scaled by the learning rate
     b1: float = 0.9
     b2: float = 0.999
 
@@ -49,7 +49,12 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     if config.schedule == "cosine":
         rate = optax.warmup_cosine_decay_schedule(0, config.learning_rate, warmup, steps)
     else:
-        rate = optax.linear_schedule(0, config.learning_rate, warmup)
+        # Not linear_schedule alone: over 0 steps it stays at its start, which is 0.
+        rate = (
+            optax.warmup_constant_schedule(0, config.learning_rate, warmup)
+            if warmup
+            else (config.learning_rate)
+        )
     clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
     adam = optax.adamw(rate, config.b1, config.b2, weight_decay=config.weight_decay)
     return optax.chain(clip, adam)

@@ -68,6 +68,10 @@ class ModelConfig:
                 raise ValueError(f"model.{field} must be positive, got {getattr(self, field)}")
         if not 1e-7 <= self.epsilon < 0.5:  # below that, 1 - epsilon is 1 in float32
             raise ValueError(f"model.epsilon must lie in [1e-7, 0.5), got {self.epsilon}")
+        if self.learned_scale and self.prior != "learned":
+            raise ValueError(
+                f"model.learned_scale needs model.prior='learned', got {self.prior!r}: set it False"
+            )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"model.hidden needs sizes of at least 1, got {self.hidden}")
         if self.count is not None and self.count < 0:

@@ -38,10 +38,12 @@ def base() -> ConfigDict:
     config.model.appearance = 50
     config.model.lstm = 256
     config.model.hidden = (512, 256)
+    config.model.head = 64
     config.model.encoder = "patches"
     config.model.prior = "learned"
     config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
+    config.model.presence_prior = 0.0
     config.model.likelihood = "bernoulli"
     config.model.sigma = 0.3
     config.model.epsilon = 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,14 @@ class Data(NamedTuple):
     train: Scenes
     test: Scenes  # or the validation scenes
     source: str
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all images: the same settings give other scenes where other digits lie."""
+        digest = hashlib.sha256()
+        for scenes in (self.train, self.test):
+            digest.update(np.ascontiguousarray(scenes.image))
+        return digest.hexdigest()[:16]
 
 
 def data(config: ConfigDict) -> Data:
@@ -38,6 +47,11 @@ def data(config: ConfigDict) -> Data:
         train, test, source = multi_mnist.load(scenes, settings.digits_dir, settings.data_dir)
     if settings.split == "validation":
         train, test = user_scenes.split(train, len(test.image), settings.seed)
+    if len(test.image) < 2:
+        raise ValueError(
+            f"a standard error needs at least 2 {settings.split} scenes, got {len(test.image)}: "
+            "set config.data.test_size=2 or more"
+        )
     if config.train.batch_size > len(train.image):
         raise ValueError(
             f"train.batch_size={config.train.batch_size} is larger than the {len(train.image)} "
@@ -83,9 +97,16 @@ def penalised(
     """Those that the method trains with: all, or none where it has no weights.
 
     Raises:
-      ValueError: a constraint without a weight, or a weight without a constraint.
+      ValueError: a constraint without a weight, or a weight without a constraint; a ramp that
+        belongs to no weight, or does not rise.
     """
-    weights = config.constraints.weights
+    weights, ramps = config.constraints.weights, config.constraints.ramps
+    for name, (start, end) in ramps.items():
+        if name not in weights or not 0 <= start < end:
+            raise ValueError(
+                f"config.constraints.ramps.{name} must be (start, end) with 0 <= start < end, for "
+                f"one of the weights {', '.join(weights) or '(none)'}; got ({start}, {end})"
+            )
     if not weights:
         return ()
     check_names([constraint.name for constraint in constraints], weights)

@@ -26,21 +26,26 @@ def main(arguments) -> None:
     unfinished = [str(workdir) for workdir in workdirs if not (workdir / "final.json").exists()]
     if unfinished or not workdirs:
         sys.exit(f"error: not a finished run: {', '.join(unfinished) or '(none given)'}")
-    rows, scenes, shown = {}, {}, None
+    finals, scenes, known = {}, {}, None
     for workdir in workdirs:
-        final = json.loads((workdir / "final.json").read_text())
+        finals[workdir.name] = json.loads((workdir / "final.json").read_text())
         config = ConfigDict(json.loads((workdir / "config.json").read_text()))
-        data = build.data(config)
+        try:
+            data = build.data(config)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+        if data.fingerprint != config.scenes or config.scenes != (known or config.scenes):
+            sys.exit(
+                f"error: {workdir} was trained on scenes {config.scenes}, the others on {known}, "
+                f"and this machine has {data.fingerprint}: set ASR_MNIST_DIR to the same digits"
+            )
+        known = config.scenes
         images = data.test.image[: SCENES.value, ..., 0].astype(np.float32) / 255
-        if shown is not None and not np.array_equal(images, shown):
-            sys.exit(f"error: {workdir} was evaluated on other scenes than {workdirs[0]}")
-        shown = images
         model = build.model(config, data.train)
         params = trained_params(workdir / "checkpoints", model, config)
-        rows[final["name"]] = final
-        scenes[final["method"]] = jax.jit(model.reconstruct)(params, jnp.asarray(images))
-    print(report.columns({name: report.cells(final) for name, final in rows.items()}))
-    plots.reconstructions(shown, jax.device_get(scenes)).savefig(OUT.value, dpi=160)
+        scenes[workdir.name] = jax.jit(model.reconstruct)(params, jnp.asarray(images))
+    print(report.columns({name: report.cells(final) for name, final in finals.items()}))
+    plots.reconstructions(images, jax.device_get(scenes)).savefig(OUT.value, dpi=160)
     print(f"Wrote {OUT.value}")
 
 

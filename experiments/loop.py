@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import sys
@@ -41,7 +42,8 @@ def total_steps(config: ConfigDict, images: int) -> int:
             raise ValueError(f"train.{name} must be at least 1, got {train[name]}")
     parallel.check(train.parallel, train.batch_size, jax.device_count())
     steps = math.ceil(train.epochs * images / train.batch_size)
-    return math.ceil(steps / train.log_every) * train.log_every
+    per_dispatch = min(train.log_every, steps)
+    return math.ceil(steps / per_dispatch) * per_dispatch
 
 
 def batches(images: int, batch_size: int, seed: int, first: int, last: int) -> np.ndarray:
@@ -78,7 +80,7 @@ def train(
 
     Raises:
       FloatingPointError: a term of the objective is not finite. The last good state is saved.
-      ValueError: a checkpoint of another model.
+      CheckpointError: a checkpoint of another model.
     """
     settings = config.train
     tx = asr_jax.optimizer(optimizer, total)
@@ -93,46 +95,47 @@ def train(
         functools.partial(asr_jax.train_steps, model=model, constraints=constraints, tx=tx),
         kind=settings.parallel,
     )
-    log = MetricsLog(workdir, step)
-    save_every = math.ceil(settings.checkpoint_every / settings.log_every) * settings.log_every
-
+    per_dispatch = min(settings.log_every, total)
+    save_every = math.ceil(settings.checkpoint_every / per_dispatch) * per_dispatch
     started, times = time.monotonic(), []
 
-    def description():  # what a resumed run, or a reader of the checkpoint, wants to know
-        return {"config": config.to_json(), "seconds": before + time.monotonic() - started}
+    def save(step, state, loss):
+        seconds = before + time.monotonic() - started
+        checkpoints.save(step, state, {"config": config.to_json(), "seconds": seconds}, loss)
 
-    bar = tqdm(total=total, initial=step, unit=" steps", desc=workdir.name, file=sys.stdout)
-    while step < total:
-        first, step = step, step + settings.log_every
-        indices = batches(len(images), settings.batch_size, config.seed, first, step)
-        weights = build.weights(config, first, step, total)
-        good = state
-        state, values = run(good, images_on_device, indices, weights)
-        values = jax.device_get(values)
-        broken = first_non_finite(values)
-        if broken:
-            checkpoints.save(first, good, description(), np.inf)
-            checkpoints.close()
-            raise FloatingPointError(
-                f"{broken[1]} is not finite at step {first + broken[0] + 1}; the state after step "
-                f"{first} is saved in {workdir / 'checkpoints'}: lower "
-                "config.optimizer.learning_rate or config.optimizer.clip"
-            )
-        times.append(time.monotonic() - started)
-        row = log.write(step, values)
-        bar.set_postfix({name: f"{row[name]:.1f}" for name in ("loss", "nelbo", "penalty")}, False)
-        bar.update(settings.log_every)
-        if step % save_every == 0 or step == total:
-            recent = [r["loss"] for r in log.rows[-save_every // settings.log_every :]]
-            checkpoints.save(step, state, description(), float(np.mean(recent)))
-    bar.close()
-    log.close()
-    checkpoints.close()
+    with (
+        contextlib.closing(checkpoints),  # waits for what is still being written
+        contextlib.closing(MetricsLog(workdir, step)) as log,
+        tqdm(total=total, initial=step, unit=" steps", desc=workdir.name, file=sys.stdout) as bar,
+    ):
+        while step < total:
+            first, step = step, step + per_dispatch
+            indices = batches(len(images), settings.batch_size, config.seed, first, step)
+            weights = build.weights(config, first, step, total)
+            good = state
+            state, values = run(good, images_on_device, indices, weights)
+            values = jax.device_get(values)
+            broken = first_non_finite(values)
+            if broken:
+                save(first, good, np.inf)
+                raise FloatingPointError(
+                    f"{broken[1]} is not finite at step {first + broken[0] + 1}; the state after "
+                    f"step {first} is saved in {workdir / 'checkpoints'}: start again in another "
+                    "--workdir with a lower config.optimizer.learning_rate or config.optimizer.clip"
+                )
+            times.append(time.monotonic() - started)
+            row = log.write(step, values)
+            shown = {name: f"{row[name]:.1f}" for name in ("loss", "nelbo", "penalty")}
+            bar.set_postfix(shown, refresh=False)
+            bar.update(per_dispatch)
+            if step % save_every == 0 or step == total:
+                recent = [r["loss"] for r in log.rows[-save_every // per_dispatch :]]
+                save(step, state, float(np.mean(recent)))
 
     params = jax.device_get(state.params)
     if len(times) < 2:  # nothing to measure a rate by
         return Trained(params, total, before, None, None, log.rows)
-    rate = (len(times) - 1) * settings.log_every / (times[-1] - times[0])
+    rate = (len(times) - 1) * per_dispatch / (times[-1] - times[0])
     return Trained(params, total, before + times[-1], times[0], rate, log.rows)
 
 

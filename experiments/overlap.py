@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
+from asr_jax.checkpoint import CheckpointError
 from experiments import build, loop, report
 from experiments.workdir import open_workdir
 
@@ -36,14 +37,14 @@ def main(_) -> None:
     config = CONFIG.value
     workdir = Path(WORKDIR.value or f"runs/{config.name}-seed{config.seed}")
 
-    try:  # everything that can be refused is refused before anything long begins
+    try:  # everything that can be refused is refused before training begins
         constraints = build.constraints(config)
         penalised = build.penalised(config, constraints)
         data = build.data(config)
         model = build.model(config, data.train)
         optimizer = build.optimizer(config)
         steps = loop.total_steps(config, len(data.train.image))
-        open_workdir(workdir, config, RESUME.value)
+        open_workdir(workdir, config, data.fingerprint, RESUME.value)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")  # the message says all; a traceback would bury it
 
@@ -55,7 +56,7 @@ def main(_) -> None:
         trained = loop.train(
             config, model, penalised, optimizer, steps, data.train.image[..., 0], workdir
         )
-    except FloatingPointError as error:
+    except (FloatingPointError, CheckpointError) as error:
         sys.exit(f"error: {error}")
     row = "" if config.data.path else config.name.split("-")[0]  # the paper knows its own data
     paper = PAPER.get((row, config.method), {})

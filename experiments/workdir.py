@@ -10,19 +10,20 @@ import numpy as np
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 
-# Fields that do not change a result, and may differ when a run goes on.
+# Fields that may differ when a run goes on: they do not change a result, or what they change is
+# seen in the fingerprint of the scenes.
 FREE = ("data.data_dir", "data.digits_dir", "train.parallel", "train.checkpoint_every")
 
 
-def open_workdir(workdir: Path, config: ConfigDict, resume: bool) -> None:
-    """Makes the folder, or makes sure that it holds this very run.
+def open_workdir(workdir: Path, config: ConfigDict, fingerprint: str, resume: bool) -> None:
+    """Makes the folder, or makes sure that it holds this very run, on these very scenes.
 
     Raises:
       ValueError: the folder holds another configuration, other files, or this run and `resume`
         is not set. Nothing is changed then.
     """
     file = workdir / "config.json"
-    settings = json.loads(config.to_json())
+    settings = json.loads(config.to_json()) | {"scenes": fingerprint}
     if file.exists():
         saved = json.loads(file.read_text())
         differences = _differences(saved, settings)

@@ -108,24 +108,38 @@ def test_a_ramp_raises_a_weight_between_its_two_ends():
     assert later.tolist() == tight[30:50].tolist()
 
 
+@pytest.mark.parametrize("name, ramp", [("tihgt", (0.1, 0.2)), ("F1", (0.2, 0.2)), ("F1", (1, 0))])
+def test_bad_ramps_are_refused(name, ramp):
+    config = mnist3.get_config("asr")
+    config.constraints.ramps[name] = ramp
+    with pytest.raises(ValueError, match=rf"ramps.{name} must be \(start, end\) with 0 <= start"):
+        build.penalised(config, build.constraints(config))
+
+
+def test_quick_is_quick_with_every_other_preset():
+    assert mnist3.get_config("quick,paper").train.epochs == mnist3.get_config("quick").train.epochs
+
+
 def test_a_workdir_of_another_configuration_is_refused_and_left_alone(tmp_path):
     workdir = tmp_path / "run"
-    open_workdir(workdir, mnist3.get_config("asr"), resume=False)
+    open_workdir(workdir, mnist3.get_config("asr"), "abc", resume=False)
     before = (workdir / "config.json").read_text()
     with pytest.raises(
         ValueError, match=r"method is 'asr' there and 'air' here.*another --workdir"
     ):
-        open_workdir(workdir, mnist3.get_config("air"), resume=True)
+        open_workdir(workdir, mnist3.get_config("air"), "abc", resume=True)
     with pytest.raises(ValueError, match="holds this run already: pass --resume"):
-        open_workdir(workdir, mnist3.get_config("asr"), resume=False)
-    open_workdir(workdir, mnist3.get_config("asr"), resume=True)
+        open_workdir(workdir, mnist3.get_config("asr"), "abc", resume=False)
+    open_workdir(workdir, mnist3.get_config("asr"), "abc", resume=True)
+    with pytest.raises(ValueError, match="scenes is 'abc' there and 'xyz' here"):
+        open_workdir(workdir, mnist3.get_config("asr"), "xyz", resume=True)
     elsewhere = mnist3.get_config("asr")
     elsewhere.data.data_dir = "/another/cache"  # does not change a result
-    open_workdir(workdir, elsewhere, resume=True)
+    open_workdir(workdir, elsewhere, "abc", resume=True)
     assert (workdir / "config.json").read_text() == before
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(ValueError, match="not empty and not a run"):
-        open_workdir(tmp_path, mnist3.get_config("asr"), resume=False)
+        open_workdir(tmp_path, mnist3.get_config("asr"), "abc", resume=False)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from asr_jax import Gaussian, Latents, Posterior, overlap_constraints
-from asr_jax.constraints.base import penalty
-from asr_jax.constraints.overlap import Size
+from asr_jax import Constraint, Gaussian, Latents, Posterior, overlap_constraints
+from asr_jax.constraints.base import evaluate, penalty
+from asr_jax.constraints.overlap import Size, overlap
 from asr_jax.distributions import known_presence
 
 CANVAS = (50, 50)
@@ -159,3 +159,20 @@ def test_negative_values_are_not_a_reward():
 def test_size_bounds_are_checked():
     with pytest.raises(ValueError, match="0 <= c_min <= c_max .*got 15 and 11"):
         Size(15, 11)
+
+
+def test_two_constraints_of_one_name_are_refused():
+    twice = overlap_constraints(11.0, 15.0)[:1] * 2
+    with pytest.raises(ValueError, match="two constraints are named 'F1'"):
+        evaluate(twice, posterior([[(20, 20, 12)]]), CANVAS)
+
+
+def test_a_functional_that_keeps_an_axis_is_refused():
+    sides = Constraint("sides", lambda q, canvas: q.latents.scale[..., 0])
+    with pytest.raises(ValueError, match=r"'sides' must return one value an image, \(2,\), got"):
+        evaluate((sides,), posterior([[(20, 20, 12)] * 2] * 2), CANVAS)
+
+
+def test_the_name_of_a_metric_is_refused():
+    with pytest.raises(ValueError, match="cannot be named 'nelbo'"):
+        Constraint("nelbo", overlap)

@@ -7,7 +7,7 @@ import pytest
 
 from asr_jax import elbo, evaluate, overlap_constraints
 from asr_jax.evaluate import map_batches, summarise
-from tests.small import CANVAS, small_images, small_model
+from tests.small import small_images, small_model
 
 CONSTRAINTS = overlap_constraints(2.0, 5.0)
 
@@ -92,7 +92,3 @@ def test_standard_errors_against_numpy():
     assert summary["x"] == pytest.approx(np.mean(value))
     spread = np.sqrt(np.square(value - value.mean()).sum() / 49)
     assert summary["x_stderr"] == pytest.approx(spread / np.sqrt(50))
-
-
-def test_the_canvas_of_the_tests_is_the_model_s():
-    assert small_model().config.canvas == CANVAS == data()[0].shape[1:]

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from experiments.loop import batches, first_non_finite, total_steps
 from experiments.workdir import MetricsLog, write_json
@@ -29,6 +30,9 @@ def test_a_run_is_whole_dispatches():
     config.train.epochs, config.train.batch_size, config.train.log_every = 3, 64, 50
     # 3 epochs of 20,000 images are 937.5 steps: 19 dispatches of 50.
     assert total_steps(config, 20_000) == 950
+    # A dispatch longer than the run does not make the run longer.
+    config.train.log_every = 5_000
+    assert total_steps(config, 20_000) == 938
 
 
 def test_the_first_broken_term_is_named_and_not_the_sums_it_breaks():
@@ -65,11 +69,15 @@ def test_the_log_goes_on_from_the_checkpoint_without_a_line_twice_or_cut(tmp_pat
     ]
 
 
-def test_a_json_file_is_complete_or_as_it_was(tmp_path):
+def test_a_json_file_is_complete_or_as_it_was(tmp_path, monkeypatch):
+    """Stopped between writing and renaming, the old file stands."""
     file = tmp_path / "final.json"
     write_json(file, {"a": 1})
-    try:
-        write_json(file, {"a": object()})
-    except TypeError:
-        pass
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(file, {"a": 2})
     assert json.loads(file.read_text()) == {"a": 1}

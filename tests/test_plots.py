@@ -109,12 +109,6 @@ def test_samples_grid_holds_every_scene_and_blanks_the_rest(number):
     saved(figure)
 
 
-def test_samples_leave_a_grid_unfilled_in_these_tests():
-    # 5 scenes in 2 rows of 4: what the test above is about.
-    five = Scene(np.zeros((5, 4, 4)), np.zeros(5, int), np.zeros((5, 1, 4)))
-    assert len(plots.samples(five).axes) == 8
-
-
 HISTORY = [
     {"step": 10, "nelbo": 30.0, "elbo": -30.0, "se": 4.0},
     {"step": 20, "nelbo": 20.0, "elbo": -20.0, "se": 0.4},

@@ -125,6 +125,8 @@ def test_the_schedule_warms_up_and_decays_as_a_cosine():
     np.testing.assert_allclose(seen[10:], 0.05 * (1 + np.cos(np.pi * t)), atol=1e-6)
     constant = rates(OptimizerConfig(learning_rate=0.1, warmup=10, schedule="constant"), 40)
     np.testing.assert_allclose(constant[10:], 0.1, atol=1e-6)
+    at_once = rates(OptimizerConfig(learning_rate=0.1, warmup=0, schedule="constant"), 5)
+    np.testing.assert_allclose(at_once, 0.1, atol=1e-6)
 
 
 def test_gradients_are_clipped_by_their_global_norm():

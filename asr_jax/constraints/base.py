@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 import jax.numpy as jnp
 
-from asr_jax.types import Posterior
+from asr_jax.types import Posterior, Terms
+
+# Names that constraints share a table of metrics with.
+RESERVED = {field.name for field in dataclasses.fields(Terms)} | {
+    *("loss", "nelbo", "se", "acc", "miou", "count", "gradient_norm", "step")
+}
 
 Functional = Callable[[Posterior, tuple[int, int]], jax.Array]
 
@@ -30,12 +35,33 @@ class Constraint:
     name: str
     functional: Functional
 
+    def __post_init__(self):
+        if self.name in RESERVED:
+            raise ValueError(
+                f"a constraint cannot be named {self.name!r}, the name of a metric: choose another"
+            )
+
 
 def evaluate(
     constraints: Iterable[Constraint], posterior: Posterior, canvas: tuple[int, int]
 ) -> dict[str, jax.Array]:
-    """F of every constraint under its name, [B] each."""
-    return {c.name: c.functional(posterior, canvas) for c in constraints}
+    """F of every constraint under its name, [B] each.
+
+    Raises:
+      ValueError: two constraints of one name; a functional that does not return [B].
+    """
+    values, batch = {}, posterior.presence_logits.shape[:1]
+    for constraint in constraints:
+        if constraint.name in values:
+            raise ValueError(f"two constraints are named {constraint.name!r}: rename one")
+        value = constraint.functional(posterior, canvas)
+        if value.shape != batch:  # [B, 1] would broadcast to [B, B] in silence
+            raise ValueError(
+                f"the functional of {constraint.name!r} must return one value an image, {batch}, "
+                f"got {value.shape}: sum over objects"
+            )
+        values[constraint.name] = value
+    return values
 
 
 def penalty(

@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -83,25 +86,56 @@ def test_the_same_command_again_is_refused_and_resume_finds_it_finished(scenes, 
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
-def test_a_killed_run_ends_where_an_uninterrupted_one_does(scenes, finished, tmp_path):
+LONGER = ("--config.train.epochs=100", "--config.train.checkpoint_every=40")  # 400 steps
+
+
+def test_a_killed_run_ends_where_an_uninterrupted_one_does(scenes, tmp_path):
     """SIGKILL in the middle, then --resume: the same metrics and parameters, bit for bit."""
-    workdir = tmp_path / "killed"
-    arguments = ("--config=configs/mnist3.py", f"--workdir={workdir}", *TINY)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run_tiny(scenes, whole, *LONGER)
+    arguments = ("--config=configs/mnist3.py", f"--workdir={killed}", *TINY, *LONGER)
     process = subprocess.Popen(**command(scenes, *arguments))
-    checkpoint = workdir / "checkpoints" / "8"
-    while not checkpoint.exists() and process.poll() is None:
-        pass
+    while not (killed / "checkpoints" / "40").exists() and process.poll() is None:
+        time.sleep(0.01)
     process.kill()
     process.communicate()
-    assert checkpoint.exists()
-    run_tiny(scenes, workdir, "--resume")
-    whole = finished[0]
-    assert (workdir / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
-    ignored = ("seconds", "steps_per_second", "compile_seconds")
-    a, b = (json.loads((folder / "final.json").read_text()) for folder in (workdir, whole))
-    assert {k: v for k, v in a.items() if k not in ignored} == {
-        k: v for k, v in b.items() if k not in ignored
-    }
+    assert (killed / "checkpoints" / "40").exists() and not (
+        killed / "checkpoints" / "400"
+    ).exists()
+    run_tiny(scenes, killed, *LONGER, "--resume")
+    assert (killed / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    a, b = (state_of(folder / "checkpoints" / "400") for folder in (killed, whole))
+    assert len(a) > 50 and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    timings = ("seconds", "steps_per_second", "compile_seconds")
+    a, b = (json.loads((folder / "final.json").read_text()) for folder in (killed, whole))
+    assert {k: a[k] for k in a if k not in timings} == {k: b[k] for k in b if k not in timings}
+
+
+def state_of(checkpoint):
+    """The arrays of a checkpoint as they lie on disk, read by orbax alone."""
+    tree = ocp.StandardCheckpointer().restore(checkpoint / "state")
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree) if not is_key(leaf)]
+
+
+def is_key(leaf):
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def test_runs_are_compared_side_by_side(scenes, finished, tmp_path):
+    other = tmp_path / "seed1"
+    run_tiny(scenes, other, "--config.seed=1")
+    out = tmp_path / "compare.png"
+    arguments = command(scenes, str(finished[0]), str(other), f"--out={out}")
+    arguments["args"][2] = "experiments.compare"
+    done = subprocess.run(**arguments)
+    assert done.returncode == 0, done.stdout
+    for workdir in (finished[0], other):
+        nelbo = json.loads((workdir / "final.json").read_text())["nelbo"]
+        assert f"{workdir.name}" in done.stdout and f"{nelbo:.3f} ±" in done.stdout
+    assert out.stat().st_size > 5_000
+    arguments["args"][3] = str(tmp_path)
+    done = subprocess.run(**arguments)
+    assert done.returncode == 1 and "not a finished run" in done.stdout
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_last_good_state(scenes, tmp_path):
@@ -140,6 +174,7 @@ def test_images_of_your_own(scenes, tmp_path):
     assert np.isfinite(final["nelbo"]) and "miou" not in final and "acc" not in final
 
 
+FLAGS = ("unknown method", "lstn")
 BAD = {
     "method": (["--config=configs/mnist3.py:vae"], "unknown method or preset 'vae'"),
     "steps": (["--config.model.max_steps=2", "--config.model.count=2"], "K must be at least"),
@@ -151,6 +186,10 @@ BAD = {
     "split": (["--config.data.split=dev"], "data.split must be test or validation"),
     "layout": (["--config.data.layout=grid"], "layout must be one of"),
     "field": (["--config.model.lstn=3"], "lstn"),
+    "schedule": (["--config.optimizer.schedule=step"], "optimizer.schedule must be one of"),
+    "epochs": (["--config.train.epochs=0"], "train.epochs must be at least 1, got 0"),
+    "parallel": (["--config.train.parallel=mpi"], "parallel must be one of auto, pmap"),
+    "one image": (["--config.data.test_size=1"], "at least 2 test scenes, got 1"),
 }
 
 
@@ -160,4 +199,6 @@ def test_bad_input_ends_in_one_clear_error_before_anything_is_written(
 ):
     output = run_tiny(scenes, tmp_path / "run", *arguments, expect=1)
     assert message in output
+    if not message.startswith(FLAGS):  # absl prints a traceback for those before the message
+        assert "Traceback" not in output
     assert not (tmp_path / "run").exists()
