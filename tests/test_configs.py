@@ -55,7 +55,7 @@ def test_names_tell_runs_apart_whatever_the_order_of_the_words():
 @pytest.mark.parametrize(
     "argument, message",
     [
-        ("vae", "unknown method or preset 'vae': methods are asr, air, pprior, presets are quick"),
+        ("vae", "unknown method or preset 'vae': methods are asr, air, pprior, presets are paper"),
         ("asr,fast", "unknown method or preset 'fast'"),
         ("asr,air", "one method at a time, got asr and air"),
         ("air,tight", "tight adds a constraint, and air has none"),
