@@ -102,7 +102,9 @@ def _differences(saved: Any, like: Any) -> list[str]:
     saved, like = shapes(saved), shapes(like)
     return [
         f"{name} has shape {saved.get(name, 'none')} there and {like.get(name, 'none')} here"
-        for name in sorted(saved.keys() | like.keys())
+        for name in sorted(
+            saved.keys() | like.keys(), key=lambda n: (not n.startswith("params"), n)
+        )
         if saved.get(name) != like.get(name)
     ]
 

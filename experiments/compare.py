@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 import asr_jax
@@ -22,6 +22,7 @@ SCENES = flags.DEFINE_integer("scenes", 10, "How many held-out scenes the figure
 
 
 def main(arguments) -> None:
+    logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
     workdirs = [Path(argument) for argument in arguments[1:]]
     unfinished = [str(workdir) for workdir in workdirs if not (workdir / "final.json").exists()]
     if unfinished or not workdirs:

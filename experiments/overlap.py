@@ -10,7 +10,7 @@ training steps -> loop -> metrics -> figures.
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from asr_jax.checkpoint import CheckpointError
@@ -34,6 +34,7 @@ PAPER = {
 
 
 def main(_) -> None:
+    logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
     config = CONFIG.value
     workdir = Path(WORKDIR.value or f"runs/{config.name}-seed{config.seed}")
 
