@@ -1,0 +1,71 @@
+"""The model's configuration: its errors, its limits, its hash."""
+
+import dataclasses
+import re
+
+import pytest
+
+from asr_jax.types import ModelConfig
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"encoder": "cnn"}, "model.encoder must be one of patches, raw, got 'cnn'"),
+        ({"prior": "none"}, "model.prior must be one of fixed, learned, got 'none'"),
+        (
+            {"likelihood": "beta"},
+            "model.likelihood must be one of bernoulli, gaussian, got 'beta'",
+        ),
+        ({"estimator": "nvil"}, "model.estimator must be one of marginal, concrete, got 'nvil'"),
+        ({"max_steps": 0}, "model.max_steps must be at least 1, got 0"),
+        ({"window": 0}, "model.window must be at least 1, got 0"),
+        ({"appearance": -1}, "model.appearance must be at least 1, got -1"),
+        ({"lstm": 0}, "model.lstm must be at least 1, got 0"),
+        ({"head": 0}, "model.head must be at least 1, got 0"),
+        ({"sigma": 0.0}, "model.sigma must be positive, got 0.0"),
+        ({"sigma": float("nan")}, "model.sigma must be positive, got nan"),
+        ({"temperature": -0.1}, "model.temperature must be positive, got -0.1"),
+        ({"epsilon": 1e-9}, "model.epsilon must lie in [1e-7, 0.5), got 1e-09"),
+        ({"epsilon": 0.5}, "model.epsilon must lie in [1e-7, 0.5), got 0.5"),
+        ({"canvas": (50,)}, "model.canvas must be (height, width) >= 2, got (50,)"),
+        ({"canvas": (1, 9)}, "model.canvas must be (height, width) >= 2, got (1, 9)"),
+        (
+            {"scale_prior": (-1.0, 0.0)},
+            "model.scale_prior needs a variance > 0, got (-1.0, 0.0)",
+        ),
+        (
+            {"count": 4, "max_steps": 3},
+            "model.max_steps must be at least model.count=4, got 3: set model.max_steps=4 or more",
+        ),
+        ({"count": -1}, "model.count must be at least 0, or None, got -1"),
+        ({"hidden": ()}, "model.hidden needs sizes of at least 1, got ()"),
+        (
+            {"learned_scale": True, "prior": "fixed"},
+            "model.learned_scale needs model.prior='learned', got 'fixed'",
+        ),
+    ],
+)
+def test_configuration_errors_name_value_and_rule(changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ModelConfig(**changes)
+
+
+def test_configuration_accepts_its_limits():
+    ModelConfig(max_steps=1, window=1, appearance=1, lstm=1, head=1, epsilon=1e-7, canvas=(2, 2))
+    assert ModelConfig(count=0).counts == (0,)
+    assert ModelConfig(count=3, max_steps=3).counts == (3,)
+    assert ModelConfig(max_steps=2).counts == (0, 1, 2)
+
+
+def test_configuration_is_frozen_and_hashable():
+    assert hash(ModelConfig()) == hash(ModelConfig())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ModelConfig().window = 3
+    with pytest.raises(TypeError):
+        ModelConfig(windw=3)
+
+
+def test_lists_are_taken_for_tuples():
+    listed = ModelConfig(canvas=[40, 30], hidden=[8], scale_prior=[0.0, 1.0])
+    assert hash(listed) == hash(ModelConfig(canvas=(40, 30), hidden=(8,), scale_prior=(0.0, 1.0)))
