@@ -162,13 +162,12 @@ def zeroed_heads(params):
 def test_learned_prior_with_zeroed_heads_is_constant():
     apply, params = learned()
     p = apply(zeroed_heads(params), some_latents(5, 4))
-    # What the heads start from, and the std's floor of 1e-4.
     for got, expected in (
         (p.presence_logits, 0),
         (p.shift.loc, 0),
-        (p.shift.std, 1 + 1e-4),
+        (p.shift.std, 1),
         (p.scale.loc, -1),
-        (p.scale.std, np.sqrt(0.05) + 1e-4),
+        (p.scale.std, np.sqrt(0.05)),
     ):
         np.testing.assert_allclose(got, np.full(got.shape, expected), rtol=1e-6)
 
@@ -177,12 +176,7 @@ def test_constant_learned_prior_equals_the_fixed_one():
     apply, params = learned()
     params = zeroed_heads(params)
 
-    def raw(std):  # the bias that makes softplus(log(expm1(std)) + bias) + 1e-4 equal std
-        return np.log(np.expm1(std - 1e-4)) - np.log(np.expm1(std))
-
     heads = params["params"]
-    heads["shift"]["Dense_1"]["bias"] = jnp.array([0, 0, raw(1.0), raw(1.0)])
-    heads["scale"]["Dense_1"]["bias"] = jnp.array([0, raw(np.sqrt(0.05))])
     heads["presence"]["layers_2"]["bias"] = jnp.array([0.7])
     latents = some_latents(6, 4)
     got, expected = apply(params, latents), FixedPrior(FIXED).apply({}, latents)
@@ -207,7 +201,7 @@ def test_learned_prior_samples_agree_with_its_density(learned_scale):
 
 @pytest.mark.parametrize("kind", ["fixed", "learned"])
 def test_known_count_makes_the_priors_presence_certain(kind):
-    config = dataclasses.replace(CONFIG, prior=kind, count=2)
+    config = dataclasses.replace(CONFIG, prior=kind, learned_scale=False, count=2)
     prior = prior_module(config)
     latents = some_latents(7, 2)
     params = random_params(prior.init, jax.random.key(0), latents)
