@@ -44,9 +44,10 @@ def main(arguments) -> None:
         images = data.test.image[: SCENES.value, ..., 0].astype(np.float32) / 255
         model = build.model(config, data.train)
         params = trained_params(workdir / "checkpoints", model, config)
-        scenes[workdir.name] = jax.jit(model.reconstruct)(params, jnp.asarray(images))
+        scene = jax.jit(model.reconstruct)(params, jnp.asarray(images))
+        scenes[workdir.name] = jax.device_get(scene)
     print(report.columns({name: report.cells(final) for name, final in finals.items()}))
-    plots.reconstructions(images, jax.device_get(scenes)).savefig(OUT.value, dpi=160)
+    plots.reconstructions(images, scenes).savefig(OUT.value, dpi=160)
     print(f"Wrote {OUT.value}")
 
 
