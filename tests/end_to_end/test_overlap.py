@@ -178,7 +178,7 @@ FLAGS = ("unknown method", "lstn")
 BAD = {
     "method": (["--config=configs/mnist3.py:vae"], "unknown method or preset 'vae'"),
     "steps": (["--config.model.max_steps=2", "--config.model.count=2"], "K must be at least"),
-    "count": (["--config.model.count=4"], "model.max_steps must be at least model.count=4"),
+    "count": (["--config.model.count=4"], "config.model.count=4 says that every scene has 4"),
     "batch": (["--config.train.batch_size=100"], "train.batch_size=100 is larger than the 64"),
     "encoder": (["--config.model.encoder=conv"], "model.encoder must be one of patches, raw"),
     "npz": (["--config.data.path=nothing.npz"], "nothing.npz does not exist"),
