@@ -10,8 +10,8 @@ the 1,000 test scenes; 41 steps/s where nothing else ran:
     asr, with the embedded digits         7.7     206.4   15.3    0.741
     asr,tight                             9.5     205.0   16.0    0.789
     asr   --config.model.encoder=raw --config.train.epochs=40
-                                          5.0     225.4   18.5    0.674
-    asr      --config.train.epochs=12     2.2     252.7   32.5    0.646
+                                          4.9     225.4   18.5    0.674
+    asr      --config.train.epochs=12     2.1     252.7   32.5    0.646
     pprior   --config.train.epochs=12     2.7     241.9   26.6    0.502
     air      --config.train.epochs=12     2.2     248.2   27.9    0.499
     air, pprior with all 60 epochs, and paper: not yet run
