@@ -48,13 +48,10 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     warmup = min(config.warmup, steps // 2)
     if config.schedule == "cosine":
         rate = optax.warmup_cosine_decay_schedule(0, config.learning_rate, warmup, steps)
-    else:
-        # Not linear_schedule alone: over 0 steps it stays at its start, which is 0.
-        rate = (
-            optax.warmup_constant_schedule(0, config.learning_rate, warmup)
-            if warmup
-            else (config.learning_rate)
-        )
+    elif warmup:
+        rate = optax.warmup_constant_schedule(0, config.learning_rate, warmup)
+    else:  # that schedule would stay at its start, which is 0
+        rate = config.learning_rate
     clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
     adam = optax.adamw(rate, config.b1, config.b2, weight_decay=config.weight_decay)
     return optax.chain(clip, adam)

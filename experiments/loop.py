@@ -25,7 +25,7 @@ class Trained(NamedTuple):
     params: asr_jax.model.Params
     steps: int
     seconds: float  # of training, compilation included, over all processes of the run
-    compile_seconds: float | None  # of this process's first dispatch, steps included
+    compile_seconds: float | None  # of this process's first dispatch, steps included; None: none
     steps_per_second: float | None  # after it; None where less than two dispatches were trained
     history: list[dict]  # the lines of metrics.jsonl
 
@@ -133,10 +133,9 @@ def train(
                 save(step, state, float(np.mean(recent)))
 
     params = jax.device_get(state.params)
-    if len(times) < 2:  # nothing to measure a rate by
-        return Trained(params, total, before, None, None, log.rows)
-    rate = (len(times) - 1) * per_dispatch / (times[-1] - times[0])
-    return Trained(params, total, before + times[-1], times[0], rate, log.rows)
+    first, last = (times[0], times[-1]) if times else (None, 0.0)
+    rate = (len(times) - 1) * per_dispatch / (last - first) if len(times) > 1 else None
+    return Trained(params, total, before + last, first, rate, log.rows)
 
 
 def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:

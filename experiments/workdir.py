@@ -98,7 +98,8 @@ def _differences(saved: dict, settings: dict) -> list[str]:
 def _flat(tree: dict, prefix: str = "") -> dict:
     flat = {}
     for name, value in tree.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
     return flat

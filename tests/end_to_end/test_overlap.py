@@ -64,6 +64,7 @@ def test_a_run_leaves_what_it_promises(finished):
     workdir, output = finished
     final = json.loads((workdir / "final.json").read_text())
     assert final["method"] == "asr" and final["steps"] == 16 and final["images"] == 20
+    assert final["seconds"] >= final["compile_seconds"] > 0 and final["steps_per_second"] > 0
     assert "embedded" in final["data"] and final["seed"] == 0 and final["acc"] == 1.0
     for name in ("nelbo", "se", "acc", "miou", "penalty", *(f"F{i}" for i in range(1, 8))):
         assert np.isfinite(final[name]) and final[f"{name}_stderr"] >= 0
@@ -76,6 +77,13 @@ def test_a_run_leaves_what_it_promises(finished):
     assert (workdir / "checkpoints" / "16").is_dir()
     assert "337.3 ± 55.1" in output and "mnist3-asr, 20 test scenes" in output
     assert "embedded MNIST subset" in output and "steps/s" in output
+
+
+def test_a_run_of_one_dispatch_has_a_time_and_no_rate(scenes, tmp_path):
+    run_tiny(scenes, tmp_path / "run", "--config.train.log_every=50")
+    final = json.loads((tmp_path / "run" / "final.json").read_text())
+    assert final["seconds"] == final["compile_seconds"] > 0
+    assert final["steps_per_second"] is None
 
 
 def test_the_same_command_again_is_refused_and_resume_finds_it_finished(scenes, finished):
