@@ -5,12 +5,19 @@ objective; constraints are named functionals of the posterior.
 """
 
 from asr_jax.checkpoint import Checkpoints
-from asr_jax.constraints import Constraint, overlap_constraints
+from asr_jax.constraints import Constraint, number_constraints, overlap_constraints
 from asr_jax.distributions import CountChain
 from asr_jax.evaluate import evaluate
 from asr_jax.model import Model, Scene
 from asr_jax.objective import elbo, elbo_with_penalty
-from asr_jax.training import OptimizerConfig, TrainState, init_state, optimizer, train_steps
+from asr_jax.training import (
+    OptimizerConfig,
+    Schedule,
+    TrainState,
+    init_state,
+    optimizer,
+    train_steps,
+)
 from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Posterior, Prior, Terms
 
 __all__ = [
@@ -26,12 +33,14 @@ __all__ = [
     "Posterior",
     "Prior",
     "Scene",
+    "Schedule",
     "Terms",
     "TrainState",
     "elbo",
     "elbo_with_penalty",
     "evaluate",
     "init_state",
+    "number_constraints",
     "optimizer",
     "overlap_constraints",
     "train_steps",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import distrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from asr_jax.types import Gaussian
 
@@ -76,10 +77,18 @@ class CountChain(distrax.Distribution):
         return jnp.sum(jnp.exp(log_q) * (log_q - other.log_probs), axis=-1)
 
 
-def known_presence(count: int, batch: int, steps: int) -> jax.Array:
-    """Presence logits [B, K] that make n = count certain."""
-    logits = jnp.where(jnp.arange(steps) < count, CERTAIN, -CERTAIN)
-    return jnp.broadcast_to(logits, (batch, steps))
+def known_presence(counts: tuple[int, ...], batch: int, steps: int) -> jax.Array:
+    """Presence logits [B, K] of a count that is uniform over `counts`; one count is certain.
+
+    P(n >= t | n >= t - 1) is a ratio of numbers of counts. A count that is not possible gets a
+    log-probability of about -CERTAIN, not minus infinity.
+    """
+    at_least = np.sum(np.array(counts)[:, None] >= np.arange(steps + 1), axis=0)  # of t = 0..K
+    more, stop = at_least[1:], at_least[:-1] - at_least[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logits = np.log(more) - np.log(stop)  # 0 / 0 beyond the largest count
+    logits = np.clip(np.nan_to_num(logits, nan=-CERTAIN), -CERTAIN, CERTAIN)
+    return jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (batch, steps))
 
 
 def gaussian(parameters: Gaussian) -> distrax.MultivariateNormalDiag:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from asr_jax import metrics
-from asr_jax.constraints.base import Constraint
+from asr_jax.constraints.base import Constraint, statistics
+from asr_jax.distributions import CountChain
 from asr_jax.model import Model, Params
 from asr_jax.objective import elbo_terms
 
@@ -44,10 +45,11 @@ def evaluate(
       batch_size: images at a time; memory is constant in N, and results do not depend on it.
 
     Returns:
-      name -> [N]: nelbo, se, acc, miou, count, the ELBO's terms and every constraint.
+      name -> [N]: nelbo, se, acc, miou, count, the ELBO's terms and every constraint, those on
+      the mean as one scalar for the whole data set; and count_probs [N, K+1], q(n | x).
     """
     exact = Model(dataclasses.replace(model.config, estimator="marginal"))
-    return map_batches(
+    values = map_batches(
         functools.partial(_evaluate, params, key, model=exact, constraints=constraints),
         len(image),
         batch_size,
@@ -55,15 +57,20 @@ def evaluate(
         count,
         box,
     )
+    for constraint in constraints:
+        if constraint.of_mean is not None:
+            values[constraint.name] = np.asarray(constraint.of_mean(values[constraint.name].mean(0)))
+    return values
 
 
 def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
-    """name -> mean, and name_stderr -> standard error of the mean over images."""
+    """[N] or scalar arrays: name -> mean, and name_stderr -> its standard error over N images."""
     summary = {}
     for name, value in values.items():
         value = np.asarray(value, np.float64)
         summary[name] = float(value.mean())
-        summary[f"{name}_stderr"] = float(value.std(ddof=1) / np.sqrt(len(value)))
+        if value.ndim:
+            summary[f"{name}_stderr"] = float(value.std(ddof=1) / np.sqrt(len(value)))
     return summary
 
 
@@ -87,18 +94,22 @@ def map_batches(function: Callable, total: int, batch_size: int, *arrays) -> dic
 def _evaluate(params, key, index, image, count, box, *, model: Model, constraints):
     images = image.astype(jnp.float32) / 255
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-    terms = elbo_terms(params, keys, images, model=model, constraints=constraints)
-    scene = model.reconstruct(params, images)
+    posterior = model.posterior(params, keys, images)
+    terms = elbo_terms(params, posterior, images, model=model)
+    mode = model.posterior(params, None, images)
+    q_n = CountChain(mode.presence_logits)
+    scene = model.scene(params, mode.latents, q_n.mode())
     values = {
         "nelbo": -terms.elbo,
         "se": metrics.squared_error(images, scene.canvas),
         "count": scene.count,
+        "count_probs": jnp.exp(q_n.log_probs),
         "log_likelihood": terms.log_likelihood,
         "kl_count": terms.kl_count,
         "kl_shift": terms.kl_shift,
         "kl_scale": terms.kl_scale,
         "kl_appearance": terms.kl_appearance,
-    } | terms.constraints
+    } | statistics(constraints, posterior, model.config.canvas)
     if count is not None:
         values["acc"] = metrics.count_accuracy(scene.count, count)
         if box is not None:

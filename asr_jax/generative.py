@@ -16,17 +16,27 @@ from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Prior
 
 
 class FixedPrior(nn.Module):
-    """Independent objects: shift ~ N(0, 1), scale ~ N(scale_prior), appearance ~ N(0, 1)."""
+    """Independent objects: shift ~ N(0, 1), scale ~ N(scale_prior), appearance ~ N(0, 1).
+
+    n is known, or uniform over the possible counts, or geometric (cut off at K).
+    """
 
     config: ModelConfig
 
-    def __call__(self, latents: Latents) -> Prior:
-        """latents of [B, K] objects, of which only the shapes matter here."""
+    def __call__(self, latents: Latents, presence_prior: jax.Array | None = None) -> Prior:
+        """latents of [B, K] objects, of which only the shapes matter here.
+
+        `presence_prior` replaces the geometric prior's log-odds.
+        """
         config = self.config
         shape = latents.shift.shape[:-1]
-        logits = jnp.full(shape, config.presence_prior)
         if config.count is not None:
-            logits = known_presence(config.count, *shape)
+            logits = known_presence((config.count,), *shape)
+        elif config.possible_counts:
+            logits = known_presence(config.possible_counts, *shape)
+        else:
+            log_odds = config.presence_prior if presence_prior is None else presence_prior
+            logits = jnp.full(shape, log_odds)
         return Prior(
             presence_logits=logits,
             shift=_standard(shape + (2,)),
@@ -71,8 +81,11 @@ class LearnedPrior(nn.Module):
             return self.scale(jnp.concatenate([h, shift], axis=-1))
         return _scale_prior(self.config, shift.shape[:-1] + (1,))
 
-    def __call__(self, latents: Latents) -> Prior:
-        """p(. | z^{<t}) on given latents: the LSTM runs over them, shifted by one step."""
+    def __call__(self, latents: Latents, presence_prior: jax.Array | None = None) -> Prior:
+        """p(. | z^{<t}) on given latents: the LSTM runs over them, shifted by one step.
+
+        `presence_prior` is the fixed prior's: p(n) is learned here.
+        """
         spatial_latents = jnp.concatenate([latents.shift, latents.scale], axis=-1)  # [B, K, 3]
         previous = jnp.pad(spatial_latents, [(0, 0), (1, 0), (0, 0)])[:, :-1]  # z^0 = 0
         batch, steps = previous.shape[:2]
@@ -82,7 +95,7 @@ class LearnedPrior(nn.Module):
             outputs.append(output)
         h, logits, shift = jax.tree.map(lambda *x: jnp.stack(x, axis=1), *outputs)
         if self.config.count is not None:
-            logits = known_presence(self.config.count, batch, steps)
+            logits = known_presence((self.config.count,), batch, steps)
         return Prior(
             presence_logits=logits,  # [B, K]
             shift=shift,

@@ -108,7 +108,7 @@ class Inference(nn.Module):
         start = lstm_start(batch, config.lstm), jnp.zeros((batch, 3 + config.appearance))
         _, posterior = steps(config, name="step")(start, noise, image_gates, images)
         if config.count is not None:
-            known = known_presence(config.count, batch, config.max_steps)
+            known = known_presence((config.count,), batch, config.max_steps)
             posterior = posterior.replace(presence_logits=known)
         return posterior
 

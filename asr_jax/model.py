@@ -58,9 +58,14 @@ class Model:
             noise = inference.draw_noise(keys, self.config)
         return self._inference.apply(params["inference"], images, noise)
 
-    def prior(self, params: Params, latents: Latents) -> Prior:
-        """p(z^t | z^{<t}) and p(n) along the given latents [B, K, ...]."""
-        return self._prior.apply(params["prior"], latents)
+    def prior(
+        self, params: Params, latents: Latents, presence_prior: jax.Array | None = None
+    ) -> Prior:
+        """p(z^t | z^{<t}) and p(n) along the given latents [B, K, ...].
+
+        `presence_prior` replaces the geometric prior's log-odds of one more object.
+        """
+        return self._prior.apply(params["prior"], latents, presence_prior)
 
     def render(self, params: Params, latents: Latents) -> jax.Array:
         """Each object alone on its canvas: [B, K, H, W]."""

@@ -34,6 +34,7 @@ def elbo_with_penalty(
     *,
     model: Model,
     constraints: tuple[Constraint, ...] = (),
+    presence_prior: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
     """The objective of ASR, to be *maximised*: mean over the batch of ELBO - sum_i w_i max(F_i, 0).
@@ -48,8 +49,11 @@ def elbo_with_penalty(
         does not compile again. Empty where there are no constraints.
       model: what to evaluate (static).
       constraints: functionals of the posterior (static).
+      presence_prior: log-odds of one more object in the geometric prior over n, traced, for a
+        schedule; None: the model's. Other priors over n do not look at it.
       axis_name: the mapped axis over devices, where there is one. Noise follows the *global*
-        index of an example, so that a batch split over devices gives the same values.
+        index of an example, and constraints on the mean see every device's images, so that a
+        batch split over devices gives the same values.
 
     Returns:
       The objective, a scalar (nats), and its `Terms`, [B] each.
@@ -58,7 +62,15 @@ def elbo_with_penalty(
       ValueError: a constraint without a weight, or a weight without a constraint; a functional
         that does not return [B].
     """
-    terms = elbo(params, key, images, model=model, axis_name=axis_name, constraints=constraints)
+    terms = elbo(
+        params,
+        key,
+        images,
+        model=model,
+        constraints=constraints,
+        presence_prior=presence_prior,
+        axis_name=axis_name,
+    )
     terms = terms.replace(penalty=penalty(terms.constraints, weights, terms.elbo))
     return jnp.mean(terms.elbo - terms.penalty), terms
 
@@ -71,6 +83,7 @@ def elbo(
     *,
     model: Model,
     constraints: tuple[Constraint, ...] = (),
+    presence_prior: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> Terms:
     """The ELBO of each image and its terms, [B]; F_i is evaluated, the penalty is 0.
@@ -82,20 +95,22 @@ def elbo(
     if axis_name is not None:
         index = index + jax.lax.axis_index(axis_name) * batch
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-    return elbo_terms(params, keys, images, model=model, constraints=constraints)
+    posterior = model.posterior(params, keys, images)
+    terms = elbo_terms(params, posterior, images, model=model, presence_prior=presence_prior)
+    values = evaluate(constraints, posterior, model.config.canvas, axis_name)
+    return terms.replace(constraints=values)
 
 
 def elbo_terms(
     params: Params,
-    keys: jax.Array,
+    posterior: Posterior,
     images: jax.Array,
     *,
     model: Model,
-    constraints: tuple[Constraint, ...] = (),
+    presence_prior: jax.Array | None = None,
 ) -> Terms:
-    """As `elbo`, with one random key an image: keys [B], images [B, H, W]."""
-    posterior = model.posterior(params, keys, images)
-    prior = model.prior(params, posterior.latents)
+    """The ELBO on a given sample of the posterior; no constraints are evaluated."""
+    prior = model.prior(params, posterior.latents, presence_prior)
     objects = model.render(params, posterior.latents)  # [B, K, H, W]
     estimate = {"marginal": _marginal, "concrete": _concrete}[model.config.estimator]
     log_p, kl_count, exists = estimate(posterior, prior, objects, images, model.config)
@@ -114,7 +129,7 @@ def elbo_terms(
         kl_scale=kl_scale,
         kl_appearance=kl_appearance,
         penalty=jnp.zeros_like(log_p),
-        constraints=evaluate(constraints, posterior, model.config.canvas),
+        constraints={},
     )
 
 

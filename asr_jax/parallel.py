@@ -25,9 +25,9 @@ def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
 def data_parallel(
     steps: Callable, *, kind: str = "auto", devices: Sequence[jax.Device] | None = None
 ) -> Callable:
-    """Runs `steps(state, images, indices, weights, axis_name=...)` on every device.
+    """Runs `steps(state, images, indices, schedule, axis_name=...)` on every device.
 
-    The state, the data set and the weights are the same everywhere; the second axis of `indices`
+    The state, the data set and the schedule are the same everywhere; the second axis of `indices`
     [n, B] is divided over the devices. `steps` must average over `axis_name` whatever it returns.
 
     Args:
@@ -37,7 +37,7 @@ def data_parallel(
       devices: all devices, unless given.
 
     Returns:
-      A compiled function of (state, images, indices, weights), with indices [n, B].
+      A compiled function of (state, images, indices, schedule), with indices [n, B].
 
     Raises:
       ValueError: unknown kind; a batch that the devices cannot share evenly.
@@ -53,11 +53,11 @@ def data_parallel(
             steps, AXIS, in_axes=(None, None, 0, None), out_axes=None, devices=devices
         )
 
-        def run(state, images, indices, weights):
+        def run(state, images, indices, schedule):
             check(kind, indices.shape[1], len(devices))
             # [n, B] -> [devices, n, B / devices]
             shares = np.stack(np.split(np.asarray(indices), len(devices), axis=1))
-            return mapped(state, images, shares, weights)
+            return mapped(state, images, shares, schedule)
 
         return run
 
@@ -74,9 +74,9 @@ def data_parallel(
         )
     )
 
-    def run(state, images, indices, weights):
+    def run(state, images, indices, schedule):
         check(kind, indices.shape[1], len(devices))
-        return mapped(state, images, indices, weights)
+        return mapped(state, images, indices, schedule)
 
     return run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +66,14 @@ class TrainState:
     key: jax.Array  # [] the run's key; step s uses fold_in(key, s)
 
 
+@struct.dataclass
+class Schedule:
+    """What may change from step to step without compiling again; [] each, or [n] for n steps."""
+
+    weights: dict[str, jax.Array]  # constraint name -> multiplier
+    presence_prior: jax.Array | None = None  # log-odds of the geometric prior; None: the model's
+
+
 def init_state(model: Model, tx: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before the first step."""
     key_init, key_steps = jax.random.split(jax.random.key(seed))
@@ -77,7 +84,7 @@ def init_state(model: Model, tx: optax.GradientTransformation, seed: int) -> Tra
 def train_step(
     state: TrainState,
     images: jax.Array,
-    weights: Mapping[str, jax.Array],
+    schedule: Schedule,
     *,
     model: Model,
     constraints: tuple[Constraint, ...],
@@ -89,7 +96,7 @@ def train_step(
     Args:
       state: the same on every device.
       images: [b, H, W] in [0, 1], this device's share.
-      weights: constraint name -> multiplier, [].
+      schedule: of this step.
       axis_name: the mapped axis over devices; gradients and metrics are averaged over it.
 
     Returns:
@@ -99,7 +106,14 @@ def train_step(
     def loss(params):
         key = jax.random.fold_in(state.key, state.step)
         objective, terms = elbo_with_penalty(
-            params, key, images, weights, model=model, constraints=constraints, axis_name=axis_name
+            params,
+            key,
+            images,
+            schedule.weights,
+            model=model,
+            constraints=constraints,
+            presence_prior=schedule.presence_prior,
+            axis_name=axis_name,
         )
         return -objective, terms
 
@@ -117,7 +131,7 @@ def train_steps(
     state: TrainState,
     images: jax.Array,
     indices: jax.Array,
-    weights: Mapping[str, jax.Array],
+    schedule: Schedule,
     **static,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """As many steps as there are rows of indices, in one dispatch.
@@ -126,18 +140,18 @@ def train_steps(
       state: as in `train_step`, and so are the keyword arguments.
       images: [N, H, W] uint8, the data set, on the device.
       indices: [n, b] which images each step sees.
-      weights: constraint name -> multiplier of each step, [n].
+      schedule: of these steps, [n] each.
 
     Returns:
       The state after n steps, and the metrics of each step, [n].
     """
 
     def step(state, inputs):
-        index, weights = inputs
+        index, schedule = inputs
         batch = images[index].astype(jnp.float32) / 255
-        return train_step(state, batch, weights, **static)
+        return train_step(state, batch, schedule, **static)
 
-    return jax.lax.scan(step, state, (indices, weights))
+    return jax.lax.scan(step, state, (indices, schedule))
 
 
 def _metrics(terms) -> dict[str, jax.Array]:

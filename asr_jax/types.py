@@ -37,7 +37,10 @@ class ModelConfig:
     prior: str = "learned"  # "fixed": independent objects; "learned": an LSTM
     learned_scale: bool = False  # the learned prior also moves p(scale | shift)
     scale_prior: tuple[float, float] = (-1.0, 0.05)  # mean, variance of the side before sigmoid
-    presence_prior: float = 0.0  # fixed prior: log-odds of one more object
+    # p(n) where the count is inferred: a learned prior learns it, a fixed one is geometric, or
+    # uniform over the possible counts if they are named.
+    presence_prior: float = 0.0  # log-odds of one more object in the geometric prior
+    possible_counts: tuple[int, ...] = ()
     likelihood: str = "bernoulli"  # of a pixel given the canvas: "bernoulli" or "gaussian"
     sigma: float = 0.3  # standard deviation of the Gaussian likelihood
     # A pixel's Bernoulli probability keeps this distance from 0 and 1. Without one, a grey pixel
@@ -47,7 +50,7 @@ class ModelConfig:
     temperature: float = 0.1  # of the relaxed presence
 
     def __post_init__(self):
-        for field in ("canvas", "hidden", "scale_prior"):  # lists would not hash
+        for field in ("canvas", "hidden", "scale_prior", "possible_counts"):  # lists would not hash
             object.__setattr__(self, field, tuple(getattr(self, field)))
         for field, allowed in (
             ("encoder", ENCODERS),
@@ -71,6 +74,21 @@ class ModelConfig:
         if self.learned_scale and self.prior != "learned":
             raise ValueError(
                 f"model.learned_scale needs model.prior='learned', got {self.prior!r}: set it False"
+            )
+        if self.possible_counts and (self.prior != "fixed" or self.count is not None):
+            raise ValueError(
+                "model.possible_counts is the fixed prior over a count that is inferred, got it "
+                f"with prior={self.prior!r} and count={self.count}: leave it empty"
+            )
+        outside = [n for n in self.possible_counts if not 0 <= n <= self.max_steps]
+        if outside:
+            raise ValueError(
+                f"model.possible_counts must lie in 0..K={self.max_steps}, got {outside[0]}: "
+                "raise model.max_steps, or leave it out"
+            )
+        if len(set(self.possible_counts)) < len(self.possible_counts):
+            raise ValueError(
+                f"model.possible_counts must name each count once, got {self.possible_counts}"
             )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"model.hidden needs sizes of at least 1, got {self.hidden}")

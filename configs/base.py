@@ -4,6 +4,7 @@ A config file's `get_config(argument)` gets what follows its name after a colon,
 presets in any order: `--config=configs/mnist3.py:air,quick`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
@@ -44,6 +45,7 @@ def base() -> ConfigDict:
     config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_prior = 0.0
+    config.model.possible_counts = ()
     config.model.likelihood = "bernoulli"
     config.model.sigma = 0.3
     config.model.epsilon = 1e-3
@@ -51,11 +53,12 @@ def base() -> ConfigDict:
     config.model.temperature = 0.1
 
     config.constraints = ConfigDict()
+    config.constraints.counts = ()  # L, the possible numbers of objects; empty: no R_num
     config.constraints.c_min = 11.0  # smallest and largest side of an object, pixels
     config.constraints.c_max = 15.0
     config.constraints.epsilon = 3.0  # allowed difference of two sides, pixels
     config.constraints.tight = 0.0  # largest side that "tight" allows, pixels; 0: not used
-    config.constraints.weights = ConfigDict()  # name -> multiplier; empty: no constraints
+    config.constraints.weights = ConfigDict()  # name -> multiplier; the others are only reported
     config.constraints.ramps = ConfigDict()  # name -> (start, end), fractions of the run
 
     config.optimizer = ConfigDict()  # fields of asr_jax.OptimizerConfig
@@ -70,9 +73,31 @@ def base() -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 64
     config.train.epochs = 60
+    # The geometric prior's log-odds go linearly from here to model.presence_prior, until this
+    # fraction of the run; 0: they stay where they are.
+    config.train.presence_prior_start = 9.2
+    config.train.presence_prior_until = 0.0
     config.train.log_every = 50  # steps of one dispatch, and of one line of metrics.jsonl
     config.train.checkpoint_every = 2_000  # steps
     config.train.parallel = "auto"  # "pmap", "shard_map", or "auto"
+    return config
+
+
+def number(name: str, counts: tuple[int, ...]) -> ConfigDict:
+    """Fields of the experiments on the number of objects: digits of 20 pixels, n inferred."""
+    config = base()
+    config.name = name
+    config.data.counts = config.constraints.counts = counts
+    config.data.layout = "pixels"
+    config.data.digit_scale = 1.0
+    config.data.train_size = 40_000
+    config.data.test_size = 2_000
+    config.model.count = -1
+    config.model.max_steps = max(counts) + 1  # one more than needed, so that over-counting shows
+    # What is known of the digits' side, 20 of 50 pixels, is the same for every method.
+    config.model.scale_prior = (math.log(20 / 50 / (1 - 20 / 50)), 0.05)
+    config.constraints.c_min, config.constraints.c_max = 17.0, 23.0
+    config.constraints.weights = ConfigDict(dict(number=10.0, balance=100.0))
     return config
 
 

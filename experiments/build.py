@@ -86,19 +86,31 @@ def model(config: ConfigDict, scenes: Scenes) -> asr_jax.Model:
 
 
 def constraints(config: ConfigDict) -> tuple[asr_jax.Constraint, ...]:
-    """F1..F7 as configured; a method without weights reports them all the same."""
+    """R_num where the possible counts are named, and F1..F7; all are reported, weighted or not.
+
+    Raises:
+      ValueError: counts outside 0..K, sides out of order.
+    """
     c = config.constraints
-    return asr_jax.overlap_constraints(c.c_min, c.c_max, c.epsilon, c.tight or None)
+    number = ()
+    if c.counts:
+        number = asr_jax.number_constraints(tuple(c.counts))
+        if max(c.counts) > config.model.max_steps:
+            raise ValueError(
+                f"constraints.counts must lie in 0..K={config.model.max_steps}, got "
+                f"{tuple(c.counts)}: set config.model.max_steps={max(c.counts)} or more"
+            )
+    return number + asr_jax.overlap_constraints(c.c_min, c.c_max, c.epsilon, c.tight or None)
 
 
 def penalised(
     config: ConfigDict, constraints: tuple[asr_jax.Constraint, ...]
 ) -> tuple[asr_jax.Constraint, ...]:
-    """Those that the method trains with: all, or none where it has no weights.
+    """Those that the method trains with: those that have a weight.
 
     Raises:
-      ValueError: a constraint without a weight, or a weight without a constraint; a ramp that
-        belongs to no weight, or does not rise.
+      ValueError: a weight without a constraint; a ramp that belongs to no weight, or does not
+        rise.
     """
     weights, ramps = config.constraints.weights, config.constraints.ramps
     for name, (start, end) in ramps.items():
@@ -107,10 +119,9 @@ def penalised(
                 f"config.constraints.ramps.{name} must be (start, end) with 0 <= start < end, for "
                 f"one of the weights {', '.join(weights) or '(none)'}; got ({start}, {end})"
             )
-    if not weights:
-        return ()
-    check_names([constraint.name for constraint in constraints], weights)
-    return constraints
+    weighted = tuple(constraint for constraint in constraints if constraint.name in weights)
+    check_names([constraint.name for constraint in weighted], weights)
+    return weighted
 
 
 def optimizer(config: ConfigDict) -> asr_jax.OptimizerConfig:
@@ -118,18 +129,24 @@ def optimizer(config: ConfigDict) -> asr_jax.OptimizerConfig:
     return frozen(asr_jax.OptimizerConfig, "optimizer", **config.optimizer)
 
 
-def weights(config: ConfigDict, first: int, last: int, total: int) -> dict[str, np.ndarray]:
-    """Every constraint's multiplier at the steps first..last-1 of total, name -> [n].
+def schedule(config: ConfigDict, first: int, last: int, total: int) -> asr_jax.Schedule:
+    """What changes over the steps first..last-1 of total, [n] each.
 
-    A ramp (start, end), in fractions of the run, raises a weight linearly from 0.
+    A ramp (start, end), in fractions of the run, raises a weight linearly from 0. The geometric
+    prior's log-odds of one more object go linearly to their value in the model.
     """
     progress = np.arange(first, last) / total
-    values = {}
+    weights = {}
     for name, weight in config.constraints.weights.items():
         start, end = config.constraints.ramps.get(name, (-1.0, 0.0))
         ramp = np.clip((progress - start) / (end - start), 0, 1)
-        values[name] = (weight * ramp).astype(np.float32)
-    return values
+        weights[name] = (weight * ramp).astype(np.float32)
+    log_odds, until = config.model.presence_prior, config.train.presence_prior_until
+    if until:
+        left = np.clip(1 - progress / until, 0, 1)
+        log_odds = log_odds + left * (config.train.presence_prior_start - log_odds)
+    log_odds = np.broadcast_to(np.float32(log_odds), progress.shape)
+    return asr_jax.Schedule(weights=weights, presence_prior=log_odds)
 
 
 def frozen(kind: type, section: str, **fields: Any):

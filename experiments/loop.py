@@ -111,9 +111,9 @@ def train(
         while step < total:
             first, step = step, step + per_dispatch
             indices = batches(len(images), settings.batch_size, config.seed, first, step)
-            weights = build.weights(config, first, step, total)
+            schedule = build.schedule(config, first, step, total)
             good = state
-            state, values = run(good, images_on_device, indices, weights)
+            state, values = run(good, images_on_device, indices, schedule)
             values = jax.device_get(values)
             broken = first_non_finite(values)
             if broken:

@@ -70,6 +70,7 @@ def evaluate(config, model, constraints, scenes: Scenes, params, key) -> dict[st
         constraints=constraints,
     )
     weights = config.constraints.weights
+    values.pop("count_probs")
     values["penalty"] = sum(
         (weights[name] * np.maximum(values[name], 0) for name in weights),
         np.zeros(len(scenes.image)),

@@ -7,7 +7,7 @@ holds. Its weight is a traced number under the same name, so a sweep over weight
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +30,14 @@ class Constraint:
     pixels, and returns F for each image, [B]. Two constraints are equal, and share a compiled
     objective, when name and functional are: write the functional at module level, or as a frozen
     dataclass with `__call__`.
+
+    With `of_mean` the constraint is on the data as a whole: the functional then returns a
+    statistic of each image, [B, ...], and F is `of_mean` of its mean over the batch, a scalar.
     """
 
     name: str
     functional: Functional
+    of_mean: Callable[[jax.Array], jax.Array] | None = None
 
     def __post_init__(self):
         if self.name in RESERVED:
@@ -43,19 +47,48 @@ class Constraint:
 
 
 def evaluate(
-    constraints: Iterable[Constraint], posterior: Posterior, canvas: tuple[int, int]
+    constraints: Sequence[Constraint],
+    posterior: Posterior,
+    canvas: tuple[int, int],
+    axis_name: str | None = None,
 ) -> dict[str, jax.Array]:
-    """F of every constraint under its name, [B] each.
+    """F of every constraint under its name, [B] each; a constraint on the mean says it B times.
+
+    Args:
+      constraints: with different names.
+      posterior: of this device's share of the batch, B images.
+      canvas: (H, W) in pixels.
+      axis_name: the mapped axis over devices: means are taken over all of them.
 
     Raises:
       ValueError: two constraints of one name; a functional that does not return [B].
+    """
+    batch = posterior.presence_logits.shape[:1]
+    values = statistics(constraints, posterior, canvas)
+    for constraint in constraints:
+        if constraint.of_mean is not None:
+            mean = values[constraint.name].mean(0)
+            if axis_name is not None:
+                mean = jax.lax.pmean(mean, axis_name)
+            values[constraint.name] = jnp.broadcast_to(constraint.of_mean(mean), batch)
+    return values
+
+
+def statistics(
+    constraints: Sequence[Constraint], posterior: Posterior, canvas: tuple[int, int]
+) -> dict[str, jax.Array]:
+    """What every functional says of each image: F [B], or the statistic [B, ...] of `of_mean`.
+
+    Raises:
+      ValueError: as `evaluate`.
     """
     values, batch = {}, posterior.presence_logits.shape[:1]
     for constraint in constraints:
         if constraint.name in values:
             raise ValueError(f"two constraints are named {constraint.name!r}: rename one")
         value = constraint.functional(posterior, canvas)
-        if value.shape != batch:  # [B, 1] would broadcast to [B, B] in silence
+        expected = batch if constraint.of_mean is None else batch + value.shape[1:]
+        if value.shape != expected:  # [B, 1] would broadcast to [B, B] in silence
             raise ValueError(
                 f"the functional of {constraint.name!r} must return one value an image, {batch}, "
                 f"got {value.shape}: sum over objects"

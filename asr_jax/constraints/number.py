@@ -1,0 +1,77 @@
+"""R_num: every image has one of the possible numbers of objects, each equally often (section 4.1).
+
+    R_num = w1 E_x min_{k in L} KL(q_k || q(n | x)) + w2 KL(uniform(L) || E_x q(n | x))
+
+where q_k is certain of n = k, so that KL(q_k || q(n | x)) = -log q(n = k | x). Both terms are in
+nats. The second is a functional of the batch's mean: under data parallelism, of all devices' mean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asr_jax.constraints.base import Constraint
+from asr_jax.distributions import CountChain
+from asr_jax.types import Posterior
+
+TINY = 1e-30  # keeps the logarithm of a mean that underflowed, and its gradient, finite
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """min_{k in L} -log q(n = k | x) -> [B], nats: 0 where one possible count is certain."""
+
+    counts: tuple[int, ...]  # L
+
+    def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+        surprise = -_log_probs(posterior, self.counts)  # [B, |L|]
+        # Not .min(-1): see `overlap.overlap` for the gradient of a reduction.
+        return functools.reduce(jnp.minimum, jnp.unstack(surprise, axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Probabilities:
+    """q(n = k | x) for k in L -> [B, |L|]."""
+
+    counts: tuple[int, ...]  # L
+
+    def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+        return jnp.exp(_log_probs(posterior, self.counts))
+
+
+def divergence_from_uniform(probabilities: jax.Array) -> jax.Array:
+    """KL(uniform(L) || p) of p [|L|], which need not sum to 1: what is missing lies outside L."""
+    return jnp.mean(-np.log(len(probabilities)) - jnp.log(probabilities + TINY))
+
+
+@functools.cache  # the same arguments give the same constraints, and no second compilation
+def number_constraints(counts: tuple[int, ...]) -> tuple[Constraint, ...]:
+    """The two terms of R_num, `number` and `balance`, for images of `counts` objects, L.
+
+    Raises:
+      ValueError: no counts, one twice, or one below 0.
+    """
+    if not counts or len(set(counts)) < len(counts) or min(counts) < 0:
+        raise ValueError(
+            f"the possible counts must be different whole numbers of 0 or more, got {counts}"
+        )
+    return (
+        Constraint("number", Number(counts)),
+        Constraint("balance", Probabilities(counts), of_mean=divergence_from_uniform),
+    )
+
+
+def _log_probs(posterior: Posterior, counts: tuple[int, ...]) -> jax.Array:
+    """log q(n = k | x) for k in counts -> [B, |L|]."""
+    steps = posterior.presence_logits.shape[1]
+    if max(counts) > steps:  # an index out of range would be clipped in silence
+        raise ValueError(
+            f"the possible counts must lie in 0..K={steps}, got {counts}: raise model.max_steps "
+            "or lower the counts"
+        )
+    return CountChain(posterior.presence_logits).log_probs[:, jnp.array(counts)]

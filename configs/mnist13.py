@@ -1,0 +1,10 @@
+"""Multi-MNIST-13"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(argument: str = "asr") -> ConfigDict:
+    """argument: METHOD[,PRESET...], METHOD one of asr, air, pprior."""
+    return base.apply(base.number("mnist13", (1, 3)), argument, {})
