@@ -16,6 +16,7 @@ from asr_jax.training import (
     TrainState,
     init_state,
     optimizer,
+    train_seeds,
     train_steps,
 )
 from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Posterior, Prior, Terms
@@ -43,5 +44,6 @@ __all__ = [
     "number_constraints",
     "optimizer",
     "overlap_constraints",
+    "train_seeds",
     "train_steps",
 ]

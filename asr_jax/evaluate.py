@@ -59,7 +59,9 @@ def evaluate(
     )
     for constraint in constraints:
         if constraint.of_mean is not None:
-            values[constraint.name] = np.asarray(constraint.of_mean(values[constraint.name].mean(0)))
+            values[constraint.name] = np.asarray(
+                constraint.of_mean(values[constraint.name].mean(0))
+            )
     return values
 
 

@@ -37,7 +37,7 @@ def data_parallel(
       devices: all devices, unless given.
 
     Returns:
-      A compiled function of (state, images, indices, schedule), with indices [n, B].
+      A compiled function of (state, images, indices, schedule), with indices [n, B, ...].
 
     Raises:
       ValueError: unknown kind; a batch that the devices cannot share evenly.
@@ -55,7 +55,7 @@ def data_parallel(
 
         def run(state, images, indices, schedule):
             check(kind, indices.shape[1], len(devices))
-            # [n, B] -> [devices, n, B / devices]
+            # [n, B, ...] -> [devices, n, B / devices, ...]
             shares = np.stack(np.split(np.asarray(indices), len(devices), axis=1))
             return mapped(state, images, shares, schedule)
 

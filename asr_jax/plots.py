@@ -91,3 +91,39 @@ def learning_curves(
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def counts(
+    inferred: Mapping[int, Sequence[int]], posterior: Mapping[int, Sequence[float]], title: str = ""
+) -> Figure:
+    """How many objects a model finds: a confusion matrix, and the mean posterior over n.
+
+    Args:
+      inferred: true count -> number of images for which n = 0..K is the most likely.
+      posterior: true count -> mean of q(n | x), n = 0..K.
+      title: above the figure.
+    """
+    true = list(inferred)
+    images = np.array([inferred[n] for n in true])  # [N, K+1]
+    share = images / images.sum(1, keepdims=True)
+    possible = np.arange(images.shape[1])
+    figure = Figure(figsize=(8.4, 1.7 + 0.45 * len(true)), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.ndindex(*images.shape):
+        colour = "white" if share[i, j] > 0.5 else "black"
+        left.text(j, i, images[i, j], ha="center", va="center", color=colour, fontsize=9)
+    left.set(xlabel="inferred count", ylabel="true count", title="images")
+    left.set(xticks=possible, yticks=range(len(true)), yticklabels=true)
+    width = 0.8 / len(true)
+    for i, n in enumerate(true):
+        offset = (i - (len(true) - 1) / 2) * width
+        right.bar(possible + offset, posterior[n], width, label=f"{n} true", color=COLOURS[i % 8])
+    right.set(
+        xlabel="n", ylabel="mean q(n | x)", title="posterior", xticks=possible, ylim=(0, 1.02)
+    )
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return figure

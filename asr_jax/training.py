@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -152,6 +153,24 @@ def train_steps(
         return train_step(state, batch, schedule, **static)
 
     return jax.lax.scan(step, state, (indices, schedule))
+
+
+def train_seeds(
+    state: TrainState, images: jax.Array, indices: jax.Array, schedule: Schedule, **static
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """`train_steps` of S runs that differ in their seed, side by side in one program.
+
+    Args:
+      state: of every run, its arrays with a leading axis [S].
+      images: [N, H, W] uint8, shared.
+      indices: [n, b, S] which images each step of each run sees.
+      schedule: shared, [n].
+
+    Returns:
+      The states [S] and the metrics of each step, [S, n].
+    """
+    steps = functools.partial(train_steps, **static)
+    return jax.vmap(steps, in_axes=(0, None, 2, None))(state, images, indices, schedule)
 
 
 def _metrics(terms) -> dict[str, jax.Array]:

@@ -4,7 +4,6 @@ A config file's `get_config(argument)` gets what follows its name after a colon,
 presets in any order: `--config=configs/mnist3.py:air,quick`.
 """
 
-import math
 from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
@@ -18,6 +17,8 @@ def base() -> ConfigDict:
     config.name = ""  # of the run; the default workdir is runs/<name>-seed<seed>
     config.method = "asr"
     config.seed = 0  # of parameters, order of the images, and noise
+    config.seeds = 1  # how many runs: with config.seed, config.seed + 1, ...
+    config.estimator = "marginal"  # of the ELBO over n: "marginal" (exact) or "concrete" (relaxed)
 
     config.data = ConfigDict()
     config.data.path = ""  # an .npz of your own scenes; empty: the scenes described below
@@ -49,7 +50,6 @@ def base() -> ConfigDict:
     config.model.likelihood = "bernoulli"
     config.model.sigma = 0.3
     config.model.epsilon = 1e-3
-    config.model.estimator = "marginal"
     config.model.temperature = 0.1
 
     config.constraints = ConfigDict()
@@ -79,26 +79,20 @@ def base() -> ConfigDict:
     config.train.presence_prior_until = 0.0
     config.train.log_every = 50  # steps of one dispatch, and of one line of metrics.jsonl
     config.train.checkpoint_every = 2_000  # steps
+    config.train.side_by_side = "auto"  # several seeds in one program: "yes", "no"; "no" on CPUs
     config.train.parallel = "auto"  # "pmap", "shard_map", or "auto"
     return config
 
 
-def number(name: str, counts: tuple[int, ...]) -> ConfigDict:
-    """Fields of the experiments on the number of objects: digits of 20 pixels, n inferred."""
-    config = base()
-    config.name = name
-    config.data.counts = config.constraints.counts = counts
-    config.data.layout = "pixels"
-    config.data.digit_scale = 1.0
-    config.data.train_size = 40_000
-    config.data.test_size = 2_000
-    config.model.count = -1
-    config.model.max_steps = max(counts) + 1  # one more than needed, so that over-counting shows
-    # What is known of the digits' side, 20 of 50 pixels, is the same for every method.
-    config.model.scale_prior = (math.log(20 / 50 / (1 - 20 / 50)), 0.05)
-    config.constraints.c_min, config.constraints.c_max = 17.0, 23.0
-    config.constraints.weights = ConfigDict(dict(number=10.0, balance=100.0))
-    return config
+def paper(config: ConfigDict) -> None:
+    """The paper's encoder, epochs and learning rate, and the released code's prior over sides."""
+    config.model.encoder = "raw"
+    config.model.scale_prior = (-1.0, 0.05)
+    config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup = 0
+    config.optimizer.weight_decay = 0.0
+    config.train.epochs = 300
 
 
 def apply(

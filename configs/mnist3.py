@@ -33,7 +33,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.weights = ConfigDict(
         dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
     )
-    return base.apply(config, argument, {"paper": paper, "tight": tight, "quick": quick})
+    return base.apply(config, argument, {"paper": base.paper, "tight": tight, "quick": quick})
 
 
 def quick(config: ConfigDict) -> None:
@@ -57,14 +57,3 @@ def tight(config: ConfigDict) -> None:
     config.constraints.tight = 13.0
     config.constraints.weights.tight = 20.0
     config.constraints.ramps.tight = (0.1, 0.4)
-
-
-def paper(config: ConfigDict) -> None:
-    """The paper's encoder, epochs and learning rate, and the released code's prior over sides."""
-    config.model.encoder = "raw"
-    config.model.scale_prior = (-1.0, 0.05)
-    config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
-    config.optimizer.schedule = "constant"
-    config.optimizer.warmup = 0
-    config.optimizer.weight_decay = 0.0
-    config.train.epochs = 300

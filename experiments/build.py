@@ -60,6 +60,49 @@ def data(config: ConfigDict) -> Data:
     return Data(train, test, source)
 
 
+def seeds(config: ConfigDict) -> range:
+    """The seeds of the run.
+
+    Raises:
+      ValueError: fewer than one seed, or one below 0.
+    """
+    if config.seeds < 1 or config.seed < 0:
+        raise ValueError(
+            f"a run needs config.seeds of at least 1 and config.seed of at least 0, got "
+            f"{config.seeds} and {config.seed}"
+        )
+    return range(config.seed, config.seed + config.seeds)
+
+
+def seeds_name(config: ConfigDict) -> str:
+    """The end of the workdir's name: seed0, or seeds0-2."""
+    all_seeds = seeds(config)
+    return f"seed{config.seed}" if config.seeds == 1 else f"seeds{config.seed}-{all_seeds[-1]}"
+
+
+def warnings(config: ConfigDict, scenes: Scenes) -> list[str]:
+    """What is allowed and probably not meant."""
+    possible = set(config.constraints.counts) | set(config.model.possible_counts)
+    if not possible or scenes.count is None:
+        return []
+    values, images = np.unique(scenes.count, return_counts=True)
+    strange = {int(n): int(k) for n, k in zip(values, images, strict=True) if n not in possible}
+    found = ", ".join(f"{k} with {n}" for n, k in strange.items())
+    missing = sorted(possible - set(values.tolist()))
+    messages = []
+    if strange:
+        messages.append(
+            f"config.constraints.counts={sorted(possible)} leaves out counts of the training "
+            f"scenes ({found}): they will be pulled to another count"
+        )
+    if missing:
+        messages.append(
+            f"config.constraints.counts={sorted(possible)} names {missing}, which no training "
+            "scene has: `balance` will force images there"
+        )
+    return messages
+
+
 def model(config: ConfigDict, scenes: Scenes) -> asr_jax.Model:
     """The model for images of that size, and as many objects as the scenes have.
 
@@ -67,7 +110,7 @@ def model(config: ConfigDict, scenes: Scenes) -> asr_jax.Model:
       ValueError: an unknown field, a bad value, fewer steps than objects, or another count of
         objects than the one said to be known.
     """
-    fields = dict(config.model)
+    fields = dict(config.model) | {"estimator": config.estimator}
     fields["count"] = None if fields["count"] < 0 else fields["count"]
     largest = 0 if scenes.count is None else int(scenes.count.max())
     if fields["max_steps"] < largest:

@@ -7,10 +7,12 @@ import functools
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -26,7 +28,8 @@ class Trained(NamedTuple):
     steps: int
     seconds: float  # of training, compilation included, over all processes of the run
     compile_seconds: float | None  # of this process's first dispatch, steps included; None: none
-    steps_per_second: float | None  # after it; None where less than two dispatches were trained
+    # After it, and of all seeds at once if they are side by side; None: fewer than two dispatches.
+    steps_per_second: float | None
     history: list[dict]  # the lines of metrics.jsonl
 
 
@@ -40,6 +43,10 @@ def total_steps(config: ConfigDict, images: int) -> int:
     for name in ("batch_size", "epochs", "log_every", "checkpoint_every"):
         if train[name] < 1:
             raise ValueError(f"train.{name} must be at least 1, got {train[name]}")
+    if train.side_by_side not in ("auto", "yes", "no"):
+        raise ValueError(
+            f"train.side_by_side must be one of auto, yes, no, got {train.side_by_side!r}"
+        )
     parallel.check(train.parallel, train.batch_size, jax.device_count())
     steps = math.ceil(train.epochs * images / train.batch_size)
     per_dispatch = min(train.log_every, steps)
@@ -60,6 +67,18 @@ def batches(images: int, batch_size: int, seed: int, first: int, last: int) -> n
     return order[positions - epochs[0] * images].reshape(last - first, batch_size)
 
 
+def groups(config: ConfigDict, seeds: list[int]) -> list[list[int]]:
+    """Which seeds are trained side by side: all on an accelerator, on CPUs each on its own.
+
+    Side by side, matrix products become batched ones, which accelerators do almost for free and
+    CPUs more slowly than one after the other.
+    """
+    together = config.train.side_by_side
+    if together == "auto":
+        together = "no" if jax.default_backend() == "cpu" else "yes"
+    return [seeds] if together == "yes" and seeds else [[seed] for seed in seeds]
+
+
 def train(
     config: ConfigDict,
     model: asr_jax.Model,
@@ -67,75 +86,103 @@ def train(
     optimizer: asr_jax.OptimizerConfig,
     total: int,
     images: np.ndarray,
-    workdir: Path,
-) -> Trained:
-    """Trains from the latest checkpoint in the workdir, or from the start.
+    workdirs: Mapping[int, Path],
+) -> dict[int, Trained | FloatingPointError]:
+    """Trains from the latest checkpoints in the workdirs, or from the start.
 
     Args:
       config: the run.
       model, constraints, optimizer: what is trained, and how.
       total: steps of the whole run, from `total_steps`.
       images: [N, H, W] uint8.
-      workdir: gets checkpoints, metrics.jsonl and TensorBoard events.
+      workdirs: seed -> folder that gets checkpoints, metrics.jsonl and TensorBoard events.
+        Several seeds are trained side by side, in one program.
+
+    Returns:
+      What became of each seed: an error where a term of the objective was not finite. Its last
+      good state is saved then, and the other seeds go on.
 
     Raises:
-      FloatingPointError: a term of the objective is not finite. The last good state is saved.
       CheckpointError: a checkpoint of another model.
     """
-    settings = config.train
+    settings, seeds = config.train, list(workdirs)
+    side_by_side = len(seeds) > 1
     tx = asr_jax.optimizer(optimizer, total)
-    state = asr_jax.init_state(model, tx, config.seed)
-    checkpoints = asr_jax.Checkpoints(workdir / "checkpoints")
-    step, before = checkpoints.latest_step() or 0, 0.0
-    if step:
-        state = checkpoints.restore(step, state)
-        before = checkpoints.description(step)["seconds"]
-    state, images_on_device = parallel.replicate((state, images))
-    run = parallel.data_parallel(
-        functools.partial(asr_jax.train_steps, model=model, constraints=constraints, tx=tx),
-        kind=settings.parallel,
-    )
     per_dispatch = min(settings.log_every, total)
     save_every = math.ceil(settings.checkpoint_every / per_dispatch) * per_dispatch
-    started, times = time.monotonic(), []
+    failed: dict[int, FloatingPointError] = {}
 
-    def save(step, state, loss):
-        seconds = before + time.monotonic() - started
-        checkpoints.save(step, state, {"config": config.to_json(), "seconds": seconds}, loss)
+    def of(seed, tree):  # the seed's share of a tree of arrays
+        if not side_by_side:
+            return tree
+        return jax.tree.map(lambda x: x[seeds.index(seed)], tree)
 
-    with (
-        contextlib.closing(checkpoints),  # waits for what is still being written
-        contextlib.closing(MetricsLog(workdir, step)) as log,
-        tqdm(total=total, initial=step, unit=" steps", desc=workdir.name, file=sys.stdout) as bar,
-    ):
-        while step < total:
+    with contextlib.ExitStack() as stack:
+        closing = lambda thing: stack.enter_context(contextlib.closing(thing))  # noqa: E731
+        # Closing checkpoints waits for what is still being written.
+        checkpoints = {s: closing(asr_jax.Checkpoints(workdirs[s] / "checkpoints")) for s in seeds}
+        states = [asr_jax.init_state(model, tx, seed) for seed in seeds]
+        # Killed between two seeds' saves, the faster one still has the step before.
+        step, before = min(checkpoints[seed].latest_step() or 0 for seed in seeds), 0.0
+        if step:
+            pairs = zip(checkpoints.values(), states, strict=True)
+            states = [saved.restore(step, state) for saved, state in pairs]
+            before = checkpoints[seeds[0]].description(step)["seconds"]
+        state = jax.tree.map(lambda *x: jnp.stack(x), *states) if side_by_side else states[0]
+        state, images_on_device = parallel.replicate((state, images))
+        steps = asr_jax.train_seeds if side_by_side else asr_jax.train_steps
+        run = parallel.data_parallel(
+            functools.partial(steps, model=model, constraints=constraints, tx=tx),
+            kind=settings.parallel,
+        )
+        logs = {seed: closing(MetricsLog(workdirs[seed], step)) for seed in seeds}
+        name = workdirs[seeds[0]].name if not side_by_side else f"{len(seeds)} seeds"
+        bar = closing(tqdm(total=total, initial=step, unit=" steps", desc=name, file=sys.stdout))
+        started, times = time.monotonic(), []
+
+        def save(seed, step, state, loss):
+            seconds = before + time.monotonic() - started
+            description = {"config": config.to_json(), "seconds": seconds}
+            checkpoints[seed].save(step, of(seed, state), description, loss)
+
+        while step < total and len(failed) < len(seeds):
             first, step = step, step + per_dispatch
-            indices = batches(len(images), settings.batch_size, config.seed, first, step)
+            indices = [batches(len(images), settings.batch_size, s, first, step) for s in seeds]
+            indices = np.stack(indices, axis=-1) if side_by_side else indices[0]
             schedule = build.schedule(config, first, step, total)
             good = state
             state, values = run(good, images_on_device, indices, schedule)
             values = jax.device_get(values)
-            broken = first_non_finite(values)
-            if broken:
-                save(first, good, np.inf)
-                raise FloatingPointError(
-                    f"{broken[1]} is not finite at step {first + broken[0] + 1}; the state after "
-                    f"step {first} is saved in {workdir / 'checkpoints'}: start again in another "
-                    "--workdir with a lower config.optimizer.learning_rate or config.optimizer.clip"
-                )
             times.append(time.monotonic() - started)
-            row = log.write(step, values)
-            shown = {name: f"{row[name]:.1f}" for name in ("loss", "nelbo", "penalty")}
+            rows = []
+            for seed in (seed for seed in seeds if seed not in failed):
+                broken = first_non_finite(of(seed, values))
+                if broken:
+                    save(seed, first, good, np.inf)
+                    failed[seed] = FloatingPointError(
+                        f"{broken[1]} is not finite at step {first + broken[0] + 1}; the state "
+                        f"after step {first} is saved in {workdirs[seed] / 'checkpoints'}: start "
+                        "again in another --workdir with a lower config.optimizer.learning_rate "
+                        "or config.optimizer.clip"
+                    )
+                    continue
+                rows.append(logs[seed].write(step, of(seed, values)))
+                if step % save_every == 0 or step == total:
+                    recent = logs[seed].rows[-save_every // per_dispatch :]
+                    save(seed, step, state, float(np.mean([row["loss"] for row in recent])))
+            shown = ("loss", "nelbo", "penalty")
+            shown = {name: f"{np.mean([row[name] for row in rows]):.1f}" for name in shown if rows}
             bar.set_postfix(shown, refresh=False)
             bar.update(per_dispatch)
-            if step % save_every == 0 or step == total:
-                recent = [r["loss"] for r in log.rows[-save_every // per_dispatch :]]
-                save(step, state, float(np.mean(recent)))
 
-    params = jax.device_get(state.params)
     first, last = (times[0], times[-1]) if times else (None, 0.0)
     rate = (len(times) - 1) * per_dispatch / (last - first) if len(times) > 1 else None
-    return Trained(params, total, before + last, first, rate, log.rows)
+    params = jax.device_get(state.params)
+    return {
+        seed: failed.get(seed)
+        or Trained(of(seed, params), total, before + last, first, rate, logs[seed].rows)
+        for seed in seeds
+    }
 
 
 def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:

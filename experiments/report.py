@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -20,6 +22,7 @@ from experiments.workdir import write_json
 SHOWN = 10  # scenes in the figure of reconstructions
 SAMPLES = 32
 COLUMNS = ("nelbo", "se", "acc", "miou")
+NUMBER = ("number", "balance")  # the constraints in nats; the others are in pixels
 
 
 def finish(
@@ -52,14 +55,17 @@ def finish(
         "compile_seconds": trained.compile_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
     } | result
-    draw(config, model, data.test, trained, workdir / "figures", key_sample)
+    draw(config, model, data.test, trained, final, workdir / "figures", key_sample)
     write_json(workdir / "final.json", final)
     print(table(final, paper), flush=True)
     return final
 
 
-def evaluate(config, model, constraints, scenes: Scenes, params, key) -> dict[str, float]:
-    """The flat part of final.json that is measured: means and standard errors over images."""
+def evaluate(config, model, constraints, scenes: Scenes, params, key) -> dict:
+    """The part of final.json that is measured: means and standard errors over images.
+
+    Where the count is inferred and known to us, `counts` says the same for each true count.
+    """
     values = asr_jax.evaluate(
         params,
         key,
@@ -70,36 +76,117 @@ def evaluate(config, model, constraints, scenes: Scenes, params, key) -> dict[st
         constraints=constraints,
     )
     weights = config.constraints.weights
-    values.pop("count_probs")
     values["penalty"] = sum(
         (weights[name] * np.maximum(values[name], 0) for name in weights),
         np.zeros(len(scenes.image)),
     )
-    return summarise(values)
+    count_probs = values.pop("count_probs")
+    result = summarise(values)
+    if model.config.count is None and scenes.count is not None:
+        result["counts"] = by_count(values, count_probs, scenes.count)
+    return result
 
 
-def draw(config, model, scenes: Scenes, trained: Trained, folder: Path, key) -> None:
-    """Writes reconstructions.png, samples.png and learning_curves.png."""
+def by_count(values: dict, count_probs: np.ndarray, true_count: np.ndarray) -> dict[str, dict]:
+    """What a model makes of the images of each true count.
+
+    Args:
+      values: name -> [N], of `asr_jax.evaluate`.
+      count_probs: [N, K+1], q(n | x).
+      true_count: [N].
+
+    Returns:
+      true count -> number of images; means of nelbo, acc, ...; `inferred`, a row of the confusion
+      matrix: how many images got n = 0..K; `posterior`, the mean of q(n | x) for n = 0..K.
+    """
+    result = {}
+    for n in np.unique(true_count):
+        mine = true_count == n
+        row = {"images": int(mine.sum())}
+        row |= {name: float(values[name][mine].mean()) for name in COLUMNS if name in values}
+        row["inferred"] = np.bincount(
+            values["count"][mine], minlength=count_probs.shape[1]
+        ).tolist()
+        row["posterior"] = count_probs[mine].mean(0, dtype=np.float64).tolist()
+        result[str(n)] = row
+    return result
+
+
+def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path, key) -> None:
+    """Writes reconstructions, samples, learning_curves and, of inferred counts, counts (.png)."""
     folder.mkdir(exist_ok=True)
     images = scenes.image[:SHOWN, ..., 0].astype(np.float32) / 255
     scene = jax.device_get(jax.jit(model.reconstruct)(trained.params, jnp.asarray(images)))
     title = f"{config.name}, seed {config.seed}"
     dreamt = jax.device_get(jax.jit(model.sample, static_argnums=2)(trained.params, key, SAMPLES))
+    kls = ["kl_shift", "kl_scale", "kl_appearance"]
+    if model.config.count is None:
+        kls.insert(0, "kl_count")
+    panels = {"negative ELBO (nats)": ["nelbo"], "KL (nats)": kls}
     weighted = [name for name in config.constraints.weights if name in trained.history[-1]]
-    panels = {
-        "negative ELBO (nats)": ["nelbo"],
-        "KL (nats)": ["kl_shift", "kl_scale", "kl_appearance"],
-    }
-    if weighted:
-        panels["constraints F (pixels)"] = weighted
-    for name, figure in {
+    number = [name for name in weighted if name in NUMBER]
+    if number:
+        panels["R_num, unweighted (nats)"] = number
+    if len(weighted) > len(number):
+        panels["constraints F (pixels)"] = [name for name in weighted if name not in NUMBER]
+    figures = {
         "reconstructions": plots.reconstructions(
             images, {"inferred": scene}, f"{title}: held-out scenes"
         ),
         "samples": plots.samples(dreamt, f"{title}: samples of the prior"),
         "learning_curves": plots.learning_curves(trained.history, panels, title),
-    }.items():
+    }
+    if "counts" in final:
+        figures["counts"] = plots.counts(
+            {int(n): row["inferred"] for n, row in final["counts"].items()},
+            {int(n): row["posterior"] for n, row in final["counts"].items()},
+            f"{title}: {config.data.split} scenes",
+        )
+    for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=160)
+
+
+def ended(workdir: Path) -> bool:
+    """Whether a seed is finished, or has failed."""
+    return (workdir / "final.json").exists() or (workdir / "failed.json").exists()
+
+
+def finish_seeds(
+    config: ConfigDict, folders: Mapping[int, Path], workdir: Path, paper: Mapping[str, str]
+) -> dict:
+    """Writes final.json over all seeds, prints every seed's row, and returns what it wrote.
+
+    Args:
+      folders: seed -> its run, finished or failed.
+      paper: the paper's values for this row, name -> text.
+    """
+    finals = {
+        seed: json.loads((folder / "final.json").read_text())
+        for seed, folder in folders.items()
+        if (folder / "final.json").exists()
+    }
+    failed = [seed for seed in folders if seed not in finals]
+    final = {"name": config.name, "seeds": list(folders), "failed": failed}
+    if finals:
+        first = next(iter(finals.values()))
+        final |= {name: first[name] for name in ("method", "data", "split", "images", "steps")}
+        numbers = [n for n, value in first.items() if isinstance(value, float) and n not in final]
+        for name in (n for n in numbers if not n.endswith("_stderr")):
+            values = [row[name] for row in finals.values() if row[name] is not None]
+            final[name] = float(np.mean(values))
+            # Over seeds, of the population they are drawn from; one seed says nothing about it.
+            final[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    write_json(workdir / "final.json", final | {"rows": list(finals.values())})
+    rows = {f"seed {seed}": cells(row) for seed, row in finals.items()}
+    rows |= {f"seed {seed}": {COLUMNS[0]: "failed"} for seed in failed}
+    rows["mean of seeds"] = {
+        c: f"{final[c]:.3f} ± {final[c + '_std']:.3f}" for c in COLUMNS if final.get(c + "_std")
+    }
+    rows["paper"] = paper
+    print(f"\n{config.name}, {len(folders)} seeds, {len(failed)} failed")
+    print(columns(rows))
+    print("± a seed: standard error over images; mean, paper: standard deviation over runs.")
+    return final
 
 
 def table(final: dict, paper: dict[str, str]) -> str:

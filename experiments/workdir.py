@@ -12,7 +12,13 @@ from tensorboardX import SummaryWriter
 
 # Fields that may differ when a run goes on: they do not change a result, or what they change is
 # seen in the fingerprint of the scenes.
-FREE = ("data.data_dir", "data.digits_dir", "train.parallel", "train.checkpoint_every")
+FREE = (
+    "data.data_dir",
+    "data.digits_dir",
+    "train.parallel",
+    "train.checkpoint_every",
+    "train.side_by_side",
+)
 
 
 def open_workdir(workdir: Path, config: ConfigDict, fingerprint: str, resume: bool) -> None:

@@ -1,0 +1,54 @@
+"""What the experiments on the number of objects share (section 6.1 of the paper, Table 1).
+
+Scenes of digits of 20 pixels, as many as one of two possible counts, whose ink does not meet.
+"""
+
+import functools
+import math
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def config(name: str, counts: tuple[int, ...], argument: str) -> ConfigDict:
+    """argument: METHOD[,known|quick|paper], METHOD one of asr, air, pprior; known goes with air."""
+    config = base.base()
+    config.name = name
+    config.data.counts = config.constraints.counts = counts
+    config.data.layout = "pixels"
+    config.data.digit_scale = 1.0
+    config.data.train_size = 40_000
+    config.data.test_size = 2_000
+    config.model.count = -1
+    config.model.max_steps = max(counts) + 1  # one more than needed, so that over-counting shows
+    # What is known of the digits' side, 20 of 50 pixels, is the same for every method.
+    config.model.scale_prior = (math.log(20 / 50 / (1 - 20 / 50)), 0.05)
+    # AIR's prior over n, as annealed in the released code; no other method looks at it.
+    config.model.presence_prior = -20.0
+    config.train.presence_prior_start = 9.2
+    config.train.presence_prior_until = 0.5
+    config.constraints.c_min, config.constraints.c_max = 17.0, 23.0
+    config.constraints.weights = ConfigDict(dict(number=10.0, balance=100.0))
+    presets = {"known": functools.partial(known, counts), "paper": paper, "quick": quick}
+    return base.apply(config, argument, presets)
+
+
+def known(counts: tuple[int, ...], config: ConfigDict) -> None:
+    """The stronger AIR: its prior over n is uniform over the possible counts."""
+    if config.method != "air":
+        raise ValueError(f"known is a prior for air, and {config.method} learns its: use air,known")
+    config.model.possible_counts = counts
+
+
+def paper(config: ConfigDict) -> None:
+    """As `base.paper`, with the released code's number of steps."""
+    base.paper(config)
+    config.model.max_steps = 6
+
+
+def quick(config: ConfigDict) -> None:
+    """A minute or so, to see that everything works; the result is not a result."""
+    config.data.train_size = 4_000
+    config.data.test_size = 200
+    config.train.epochs = 8
