@@ -1,6 +1,6 @@
 """Multi-MNIST-13: scenes of 1 or 3 digits of 20 pixels on a 50 x 50 canvas (Table 1).
 
-    python -m experiments.number --config=configs/mnist13.py
+python -m experiments.number --config=configs/mnist13.py
 """
 
 from ml_collections import ConfigDict

@@ -25,13 +25,19 @@ def main(arguments) -> None:
     logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
     given = [Path(argument) for argument in arguments[1:]]
     # A run of several seeds holds a finished run for each.
-    workdirs = [one for workdir in given for one in sorted(workdir.glob("seed*")) or [workdir]]
-    unfinished = [str(workdir) for workdir in workdirs if not (workdir / "final.json").exists()]
-    if unfinished or not workdirs:
+    runs = {
+        f"{workdir.name}/{one.name}" if one != workdir else workdir.name: one
+        for workdir in given
+        for one in sorted(workdir.glob("seed*")) or [workdir]
+    }
+    unfinished = [
+        str(workdir) for workdir in runs.values() if not (workdir / "final.json").exists()
+    ]
+    if unfinished or not runs:
         sys.exit(f"error: not a finished run: {', '.join(unfinished) or '(none given)'}")
     finals, scenes, known = {}, {}, None
-    for workdir in workdirs:
-        finals[str(workdir)] = json.loads((workdir / "final.json").read_text())
+    for label, workdir in runs.items():
+        finals[label] = json.loads((workdir / "final.json").read_text())
         config = ConfigDict(json.loads((workdir / "config.json").read_text()))
         try:
             data = build.data(config)
@@ -47,7 +53,7 @@ def main(arguments) -> None:
         model = build.model(config, data.train)
         params = trained_params(workdir / "checkpoints", model, config)
         scene = jax.jit(model.reconstruct)(params, jnp.asarray(images))
-        scenes[str(workdir)] = jax.device_get(scene)
+        scenes[label] = jax.device_get(scene)
     print(report.columns({name: report.cells(final) for name, final in finals.items()}))
     plots.reconstructions(images, scenes).savefig(OUT.value, dpi=160)
     print(f"Wrote {OUT.value}")
