@@ -78,12 +78,13 @@ def learning_curves(
       title: above the figure.
     """
     steps = [row["step"] for row in history]
+    marker = "o" if len(steps) == 1 else ""  # one point has no line
     figure = Figure(figsize=(3.6 * len(panels), 2.9), layout="constrained")
     for axes, (name, curves) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
         for curve in curves:
-            axes.plot(steps, [row[curve] for row in history], lw=1.2, label=curve)
+            axes.plot(steps, [row[curve] for row in history], lw=1.2, marker=marker, label=curve)
         positive = all(row[curve] > 0 for row in history for curve in curves)
         axes.set(title=name, xlabel="step", yscale="log" if positive else "linear")
         axes.spines[["top", "right"]].set_visible(False)

@@ -194,7 +194,12 @@ def table(final: dict, paper: dict[str, str]) -> str:
     rows = {"this run": cells(final), "paper": paper}
     title = f"\n{final['name']}, {final['images']} {final['split']} scenes"
     note = "± this run: standard error over images; paper: standard deviation over 3 runs."
-    return "\n".join([title, columns(rows), note])
+    lines = [title, columns(rows), note]
+    for n, row in final.get("counts", {}).items():
+        means = ", ".join(f"{name} {row[name]:.3f}" for name in COLUMNS if name in row)
+        found = ", ".join(f"{k}: {images}" for k, images in enumerate(row["inferred"]) if images)
+        lines.append(f"{row['images']} scenes of {n}: {means}; inferred {{{found}}}")
+    return "\n".join(lines)
 
 
 def cells(final: dict) -> dict[str, str]:
