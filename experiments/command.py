@@ -11,7 +11,7 @@ from ml_collections import ConfigDict, config_flags
 
 from asr_jax.checkpoint import CheckpointError
 from experiments import build, loop, report
-from experiments.workdir import open_workdir, write_json
+from experiments.workdir import open_workdir
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file, a method and presets: configs/mnist3.py:asr,quick.", lock_config=True
@@ -53,6 +53,8 @@ def run(paper: Paper) -> None:
         print(f"{workdir} is finished: its results are in final.json")
         return
     print(f"{config.name}: {len(data.train.image)} training scenes from {data.source}")
+    if config.seeds == 1 and report.ended(workdir):
+        sys.exit(f"error: {report.failure(workdir)}")
     row = "" if config.data.path else config.name.split("-")[0]  # the paper knows its own data
     row = paper.get((row, config.method), {})
     todo = {seed: folder for seed, folder in folders.items() if not report.ended(folder)}
@@ -77,7 +79,6 @@ def run(paper: Paper) -> None:
                 sys.exit(f"error: {result}")
             else:  # the others go on; a failure is a result, and is counted
                 print(f"error: seed {seed}: {result}", file=sys.stderr)
-                write_json(folders[seed] / "failed.json", {"error": str(result)})
     if config.seeds > 1:
         report.finish_seeds(config, folders, workdir, row)
     print(f"Results are in {workdir}")

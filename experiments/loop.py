@@ -20,7 +20,7 @@ from tqdm import tqdm
 import asr_jax
 from asr_jax import parallel
 from experiments import build
-from experiments.workdir import MetricsLog
+from experiments.workdir import MetricsLog, write_json
 
 
 class Trained(NamedTuple):
@@ -100,7 +100,7 @@ def train(
 
     Returns:
       What became of each seed: an error where a term of the objective was not finite. Its last
-      good state is saved then, and the other seeds go on.
+      good state is saved then, the error is written to failed.json, and the other seeds go on.
 
     Raises:
       CheckpointError: a checkpoint of another model.
@@ -165,6 +165,7 @@ def train(
                         "again in another --workdir with a lower config.optimizer.learning_rate "
                         "or config.optimizer.clip"
                     )
+                    write_json(workdirs[seed] / "failed.json", {"error": str(failed[seed])})
                     continue
                 rows.append(logs[seed].write(step, of(seed, values)))
                 if step % save_every == 0 or step == total:

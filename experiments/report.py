@@ -151,6 +151,11 @@ def ended(workdir: Path) -> bool:
     return (workdir / "final.json").exists() or (workdir / "failed.json").exists()
 
 
+def failure(workdir: Path) -> str:
+    """Why a run stopped."""
+    return json.loads((workdir / "failed.json").read_text())["error"]
+
+
 def finish_seeds(
     config: ConfigDict, folders: Mapping[int, Path], workdir: Path, paper: Mapping[str, str]
 ) -> dict:
