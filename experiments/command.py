@@ -31,6 +31,7 @@ def run(paper: Paper) -> None:
     logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
     config = CONFIG.value
     try:
+        seeds = build.seeds(config)
         workdir = Path(WORKDIR.value or f"runs/{config.name}-{build.seeds_name(config)}")
         constraints = build.constraints(config)
         penalised = build.penalised(config, constraints)
@@ -42,8 +43,8 @@ def run(paper: Paper) -> None:
             print(f"warning: {warning}", file=sys.stderr)
         open_workdir(workdir, config, data.fingerprint, RESUME.value)
         folders = {config.seed: workdir}
-        if config.seeds > 1:  # each seed's folder is that of a run of its own
-            folders = {seed: workdir / f"seed{seed}" for seed in build.seeds(config)}
+        if len(seeds) > 1:  # each seed's folder is that of a run of its own
+            folders = {seed: workdir / f"seed{seed}" for seed in seeds}
             for seed, folder in folders.items():
                 open_workdir(folder, of_seed(config, seed), data.fingerprint, folder.exists())
     except (ValueError, OSError) as error:
@@ -53,7 +54,7 @@ def run(paper: Paper) -> None:
         print(f"{workdir} is finished: its results are in final.json")
         return
     print(f"{config.name}: {len(data.train.image)} training scenes from {data.source}")
-    if config.seeds == 1 and report.ended(workdir):
+    if len(seeds) == 1 and report.ended(workdir):
         sys.exit(f"error: {report.failure(workdir)}")
     row = "" if config.data.path else config.name.split("-")[0]  # the paper knows its own data
     row = paper.get((row, config.method), {})
@@ -75,11 +76,11 @@ def run(paper: Paper) -> None:
             if not isinstance(result, FloatingPointError):
                 one = of_seed(config, seed)
                 report.finish(one, model, constraints, data, result, folders[seed], row)
-            elif config.seeds == 1:
+            elif len(seeds) == 1:
                 sys.exit(f"error: {result}")
             else:  # the others go on; a failure is a result, and is counted
                 print(f"error: seed {seed}: {result}", file=sys.stderr)
-    if config.seeds > 1:
+    if len(seeds) > 1:
         report.finish_seeds(config, folders, workdir, row)
     print(f"Results are in {workdir}")
 
