@@ -1,9 +1,10 @@
 """Every configuration with every method and preset: it parses, and builds what it says."""
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, mnist3
+from configs import base, mnist3, mnist13, mnist14, mnist24
 from experiments import build
 from experiments.workdir import open_workdir
 
@@ -11,45 +12,83 @@ ARGUMENTS = [
     ",".join(word for word in (method, preset) if word)
     for method in base.METHODS
     for preset in ("", "quick", "paper")
-] + ["asr,tight", "tight,quick", ""]
+] + [""]
+OVERLAP = ARGUMENTS + ["asr,tight", "tight,quick"]
+NUMBER = ARGUMENTS + ["air,known", "air,known,quick", "paper,known,air"]
+# The possible counts L of each data set of section 6.1.
+NUMBERS = [(mnist13, (1, 3)), (mnist14, (1, 4)), (mnist24, (2, 4))]
 
 
-class OneScene:
-    """What `build.model` looks at."""
+class Scenes:
+    """What `build.model` and `build.warnings` look at: one scene of each of the counts."""
 
-    def __init__(self, canvas=50, count=3):
-        import numpy as np
-
-        self.image = np.zeros((1, canvas, canvas, 1), np.uint8)
-        self.count = np.array([count])
+    def __init__(self, *counts, canvas=50):
+        self.image = np.zeros((len(counts), canvas, canvas, 1), np.uint8)
+        self.count = np.array(counts)
 
 
-@pytest.mark.parametrize("argument", ARGUMENTS)
+def names(constraints):
+    return [constraint.name for constraint in constraints]
+
+
+@pytest.mark.parametrize("argument", OVERLAP)
 def test_every_argument_builds_a_run(argument):
     config = mnist3.get_config(argument)
-    model = build.model(config, OneScene())
+    model = build.model(config, Scenes(3))
     build.optimizer(config)
     constraints = build.constraints(config)
     penalised = build.penalised(config, constraints)
     assert penalised == (constraints if config.method == "asr" else ())
     assert model.config.prior == ("fixed" if config.method == "air" else "learned")
-    names = [constraint.name for constraint in constraints]
-    assert names == [f"F{i}" for i in range(1, 8)] + (["tight"] if "tight" in argument else [])
+    expected = [f"F{i}" for i in range(1, 8)] + (["tight"] if "tight" in argument else [])
+    assert names(constraints) == expected
 
 
-def test_methods_differ_in_prior_and_constraints_only():
-    asr, air, pprior = (mnist3.get_config(method).to_dict() for method in ("asr", "air", "pprior"))
-    for config in (asr, air, pprior):
-        for section, field in (("model", "prior"), ("constraints", "weights")):
+@pytest.mark.parametrize("data, counts", NUMBERS, ids=["13", "14", "24"])
+@pytest.mark.parametrize("argument", NUMBER)
+def test_every_number_argument_builds_a_run(argument, data, counts):
+    config, scenes = data.get_config(argument), Scenes(*counts)
+    model = build.model(config, scenes).config
+    build.optimizer(config)
+    constraints = build.constraints(config)
+    asr = config.method == "asr"
+    assert names(constraints) == ["number", "balance"] + [f"F{i}" for i in range(1, 8)]
+    assert constraints[0].functional.counts == constraints[1].functional.counts == counts
+    assert names(build.penalised(config, constraints)) == (["number", "balance"] if asr else [])
+    assert model.prior == ("fixed" if config.method == "air" else "learned")
+    assert model.count is None and config.data.counts == counts
+    assert model.max_steps == (6 if "paper" in argument else max(counts) + 1)
+    assert model.possible_counts == (counts if "known" in argument else ())
+    assert build.warnings(config, scenes) == []
+
+
+@pytest.mark.parametrize("data", [mnist3, mnist13, mnist14, mnist24])
+def test_methods_differ_in_prior_and_constraints_only(data):
+    methods = ["asr", "air", "pprior"] + (["air,known"] if data is not mnist3 else [])
+    asr, *others = (data.get_config(method).to_dict() for method in methods)
+    for config in (asr, *others):
+        for section, field in (
+            ("model", "prior"),
+            ("model", "possible_counts"),
+            ("constraints", "weights"),
+        ):
             config[section].pop(field)
         config.pop("name"), config.pop("method")
-    assert asr == air == pprior
+    assert all(asr == other for other in others)
+    # The possible counts are a prior for those who ask for it alone.
+    assert all(not data.get_config(m).model.possible_counts for m in ("asr", "air", "pprior"))
+
+
+def test_the_counts_are_known_where_nothing_infers_them():
+    assert build.model(mnist3.get_config("asr"), Scenes(3)).config.count == 3
+    assert build.constraints(mnist3.get_config("asr"))[0].name == "F1"  # no R_num
 
 
 def test_names_tell_runs_apart_whatever_the_order_of_the_words():
     assert mnist3.get_config("").name == "mnist3-asr"
     assert mnist3.get_config("quick,air").name == mnist3.get_config("air,quick").name
     assert mnist3.get_config("air,quick").name == "mnist3-air-quick"
+    assert mnist24.get_config("quick,known,air").name == "mnist24-air-known-quick"
 
 
 @pytest.mark.parametrize(
@@ -66,46 +105,148 @@ def test_bad_arguments_are_refused(argument, message):
         mnist3.get_config(argument)
 
 
+@pytest.mark.parametrize("method", ["asr", "pprior"])
+def test_a_prior_over_known_counts_is_for_air(method):
+    with pytest.raises(ValueError, match=rf"known is a prior for air, and {method} .*: use air,kn"):
+        mnist13.get_config(f"{method},known")
+
+
 def test_fewer_steps_than_objects_are_refused():
     config = mnist3.get_config("asr")
     config.model.max_steps = 3
     message = r"K must be at least max\(counts\)=4, got 3: set config.model.max_steps=4"
     with pytest.raises(ValueError, match=message):
-        build.model(config, OneScene(count=4))
+        build.model(config, Scenes(4))
+    config = mnist14.get_config("pprior")
+    config.model.max_steps = 3
+    with pytest.raises(ValueError, match=message):
+        build.model(config, Scenes(1, 4, 1))
+
+
+@pytest.mark.parametrize(
+    "counts, message",
+    [
+        ((1, 9), r"constraints.counts must lie in 0..K=4, got \(1, 9\): set .*max_steps=9 or more"),
+        ((-1, 3), r"must be different whole numbers of 0 or more, got \(-1, 3\)"),
+        ((3, 3), r"must be different whole numbers of 0 or more, got \(3, 3\)"),
+    ],
+)
+@pytest.mark.parametrize("method", base.METHODS)  # R_num is reported by all
+def test_impossible_counts_are_refused(method, counts, message):
+    config = mnist13.get_config(method)
+    config.constraints.counts = counts
+    with pytest.raises(ValueError, match=message):
+        build.constraints(config)
 
 
 def test_a_known_count_that_the_scenes_do_not_have_is_refused():
     with pytest.raises(ValueError, match=r"model.count=3 says .* got counts \[2\]: .*count=-1"):
-        build.model(mnist3.get_config("asr"), OneScene(count=2))
+        build.model(mnist3.get_config("asr"), Scenes(2))
 
 
 def test_a_typo_in_a_section_is_refused_by_name():
     config = mnist3.get_config("asr")
     config.model = ConfigDict(config.model.to_dict() | {"lstn": 3})
     with pytest.raises(ValueError, match=r"unknown field config.model.lstn: the fields are canvas"):
-        build.model(config, OneScene())
+        build.model(config, Scenes(3))
 
 
-def test_weights_must_match_the_constraints():
+def test_the_estimator_reaches_the_model():
+    config = mnist13.get_config("asr")
+    assert build.model(config, Scenes(1, 3)).config.estimator == "marginal"
+    config.estimator = "concrete"
+    assert build.model(config, Scenes(1, 3)).config.estimator == "concrete"
+    config.estimator = "exact"
+    with pytest.raises(ValueError, match="estimator must be one of marginal, concrete, got 'exact"):
+        build.model(config, Scenes(1, 3))
+
+
+def test_a_constraint_without_a_weight_is_only_reported():
     config = mnist3.get_config("asr")
     del config.constraints.weights.F3
-    with pytest.raises(ValueError, match="constraints without a weight: F3"):
-        build.penalised(config, build.constraints(config))
-    config.constraints.weights.F3, config.constraints.weights.F9 = 1.0, 1.0
+    constraints = build.constraints(config)
+    assert names(constraints) == [f"F{i}" for i in range(1, 8)]
+    assert names(build.penalised(config, constraints)) == [f"F{i}" for i in (1, 2, 4, 5, 6, 7)]
+
+
+def test_a_weight_without_a_constraint_is_refused():
+    config = mnist3.get_config("asr")
+    config.constraints.weights.F9 = 1.0
     with pytest.raises(ValueError, match="weights without a constraint: F9"):
+        build.penalised(config, build.constraints(config))
+    config = mnist13.get_config("asr")
+    config.constraints.counts = ()  # then there is no R_num to weigh
+    with pytest.raises(ValueError, match="weights without a constraint: balance, number; the con"):
         build.penalised(config, build.constraints(config))
 
 
 def test_a_ramp_raises_a_weight_between_its_two_ends():
     config = mnist3.get_config("asr,tight")
     config.constraints.ramps.tight = (0.2, 0.6)
-    weights = build.weights(config, 0, 100, 100)
+    weights = build.schedule(config, 0, 100, 100).weights
     assert weights["F6"].tolist() == [20.0] * 100
     tight = weights["tight"]
     assert tight[:20].tolist() == [0.0] * 20 and tight[60:].tolist() == [20.0] * 40
     assert tight[40] == pytest.approx(10.0)
-    later = build.weights(config, 30, 50, 100)["tight"]
+    later = build.schedule(config, 30, 50, 100).weights["tight"]
     assert later.tolist() == tight[30:50].tolist()
+
+
+def test_the_geometric_prior_goes_from_many_objects_to_few_in_half_of_the_run():
+    config = mnist13.get_config("air")
+    log_odds = build.schedule(config, 0, 400, 400).presence_prior
+    assert log_odds.shape == (400,) and log_odds.dtype == np.float32
+    # A straight line from 9.2 to -20 over 200 steps: half of it is (9.2 - 20) / 2 = -5.4.
+    assert log_odds[[0, 50, 100, 150]] == pytest.approx([9.2, 1.9, -5.4, -12.7], abs=1e-5)
+    assert log_odds[200:].tolist() == [-20.0] * 200
+    later = build.schedule(config, 150, 250, 400).presence_prior
+    assert later.tolist() == log_odds[150:250].tolist()
+    assert build.schedule(config, 399, 400, 400).presence_prior.tolist() == [-20.0]
+
+
+def test_the_geometric_prior_stays_where_it_is_without_a_schedule():
+    config = mnist13.get_config("air")
+    config.train.presence_prior_until = 0.0
+    assert build.schedule(config, 0, 8, 8).presence_prior.tolist() == [-20.0] * 8
+    config.model.presence_prior = 1.5
+    assert build.schedule(config, 0, 8, 8).presence_prior.tolist() == [1.5] * 8
+    config = mnist3.get_config("air")  # the count is known: nothing to anneal
+    assert build.schedule(config, 0, 8, 8).presence_prior.tolist() == [0.0] * 8
+
+
+def test_counts_that_do_not_fit_the_scenes_are_named():
+    config = mnist13.get_config("asr")
+    (message,) = build.warnings(config, Scenes(1, 1, 3, 2, 0, 2))
+    assert "counts=[1, 3] leaves out counts of the training scenes (1 with 0, 2 with 2)" in message
+    (message,) = build.warnings(config, Scenes(1, 1))
+    assert "counts=[1, 3] names [3], which no training scene has" in message
+    config.constraints.counts = (1, 4)
+    strange, missing = build.warnings(config, Scenes(3, 1, 3))
+    assert "(2 with 3)" in strange and "names [4]" in missing
+
+
+def test_counts_that_fit_or_are_not_known_are_not_talked_about():
+    config = mnist13.get_config("asr")
+    assert build.warnings(config, Scenes(3, 1, 1)) == []
+    unlabelled = Scenes(2)
+    unlabelled.count = None
+    assert build.warnings(config, unlabelled) == []
+    assert build.warnings(mnist3.get_config("asr"), Scenes(5)) == []  # no possible counts named
+
+
+def test_seeds_follow_each_other_and_name_the_folder():
+    config = mnist13.get_config("asr")
+    assert list(build.seeds(config)) == [0] and build.seeds_name(config) == "seed0"
+    config.seed, config.seeds = 4, 3
+    assert list(build.seeds(config)) == [4, 5, 6] and build.seeds_name(config) == "seeds4-6"
+
+
+@pytest.mark.parametrize("seed, seeds", [(0, 0), (0, -1), (-1, 2)])
+def test_no_seeds_and_seeds_below_0_are_refused(seed, seeds):
+    config = mnist13.get_config("asr")
+    config.seed, config.seeds = seed, seeds
+    with pytest.raises(ValueError, match=rf"seeds of at least 1 .* got {seeds} and {seed}"):
+        build.seeds(config)
 
 
 @pytest.mark.parametrize("name, ramp", [("tihgt", (0.1, 0.2)), ("F1", (0.2, 0.2)), ("F1", (1, 0))])
@@ -116,8 +257,11 @@ def test_bad_ramps_are_refused(name, ramp):
         build.penalised(config, build.constraints(config))
 
 
-def test_quick_is_quick_with_every_other_preset():
-    assert mnist3.get_config("quick,paper").train.epochs == mnist3.get_config("quick").train.epochs
+@pytest.mark.parametrize("data", [mnist3, mnist13, mnist14, mnist24])
+def test_quick_is_quick_with_every_other_preset(data):
+    quick, both = data.get_config("quick"), data.get_config("quick,paper")
+    assert both.train.epochs == quick.train.epochs < data.get_config("paper").train.epochs == 300
+    assert quick.data.train_size < data.get_config("").data.train_size
 
 
 def test_a_workdir_of_another_configuration_is_refused_and_left_alone(tmp_path):

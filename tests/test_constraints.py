@@ -26,7 +26,7 @@ def posterior(objects, canvas=CANVAS, logits=None):
     batch, steps = objects.shape[:2]
     shift, scale = np.arctanh(centre), np.log(fraction / (1 - fraction))
     if logits is None:
-        logits = known_presence(steps, batch, steps)
+        logits = known_presence((steps,), batch, steps)
     latents = Latents(
         jnp.asarray(shift, jnp.float32),
         jnp.asarray(scale, jnp.float32),
@@ -171,6 +171,28 @@ def test_a_functional_that_keeps_an_axis_is_refused():
     sides = Constraint("sides", lambda q, canvas: q.latents.scale[..., 0])
     with pytest.raises(ValueError, match=r"'sides' must return one value an image, \(2,\), got"):
         evaluate((sides,), posterior([[(20, 20, 12)] * 2] * 2), CANVAS)
+
+
+def test_a_constraint_on_the_mean_says_the_same_of_every_image():
+    def spread(mean):
+        return jnp.sum(mean**2) - 1
+
+    def middles(q, canvas):
+        return q.latents.shift.reshape(len(q.latents.shift), -1)
+
+    constraint = Constraint("spread", middles, of_mean=spread)
+    q = posterior(random_objects(np.random.default_rng(2)))
+    mean = np.mean(np.float64(q.latents.shift), axis=0)
+    expected = np.full(6, np.square(mean).sum() - 1)
+    assert np.abs(expected[0]) > 0.1
+    np.testing.assert_allclose(evaluate((constraint,), q, CANVAS)["spread"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_a_statistic_that_is_not_one_an_image_is_refused(axis):
+    lost = Constraint("lost", lambda q, canvas: q.latents.shift.sum(axis), of_mean=jnp.sum)
+    with pytest.raises(ValueError, match=r"'lost' must return one value an image, \(2,\), got"):
+        evaluate((lost,), posterior([[(20, 20, 12)] * 3] * 2), CANVAS)
 
 
 def test_the_name_of_a_metric_is_refused():

@@ -99,7 +99,7 @@ def test_mode_takes_the_smaller_of_equal_counts():
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_known_presence_makes_the_count_certain(count):
-    logits = known_presence(count, batch=2, steps=3)
+    logits = known_presence((count,), batch=2, steps=3)
     assert logits.shape == (2, 3)
     pmf = np.exp(np.float64(CountChain(logits).log_probs))
     np.testing.assert_array_equal(pmf[:, count], 1)
@@ -110,7 +110,7 @@ def test_known_presence_makes_the_count_certain(count):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_known_presence_has_zero_kl_and_finite_gradients(count):
-    logits = known_presence(count, batch=2, steps=3)
+    logits = known_presence((count,), batch=2, steps=3)
 
     def kl(q, p):
         return CountChain(q).kl_divergence(CountChain(p)).sum()
@@ -129,9 +129,41 @@ def test_known_presence_has_zero_kl_and_finite_gradients(count):
 
 def test_known_presence_in_products_with_zero_is_zero():
     # P(n >= t) of absent objects times a large KL: 0, not NaN and not noise.
-    survival = CountChain(known_presence(1, batch=1, steps=3)).survival
+    survival = CountChain(known_presence((1,), batch=1, steps=3)).survival
     np.testing.assert_allclose(survival * 1e6, [[1e6, 0, 0]], atol=1e-30)
     assert np.isfinite(CERTAIN)
+
+
+SETS = [(0, 2), (1, 3), (4, 1, 2), (0, 1, 2, 3, 4), (3,)]
+
+
+@pytest.mark.parametrize("counts", SETS)
+def test_known_presence_of_several_counts_is_uniform_over_them(counts):
+    log_probs = np.float64(CountChain(known_presence(counts, batch=2, steps=4)).log_probs)
+    assert log_probs.shape == (2, 5) and np.all(np.isfinite(log_probs))
+    possible = np.isin(np.arange(5), counts)
+    np.testing.assert_allclose(log_probs[:, possible], -np.log(len(counts)), rtol=2e-6, atol=1e-6)
+    assert np.all(log_probs[:, ~possible] <= -100)
+
+
+@pytest.mark.parametrize("counts", SETS)
+def test_kl_to_several_possible_counts_equals_enumeration(counts):
+    logits = known_presence(counts, batch=3, steps=4)
+    # Of the float32 logits, where a probability in float64 would round to 0.
+    reached = np.cumsum(scipy.special.log_expit(np.float64(logits)), -1)
+    stop = scipy.special.log_expit(-np.float64(logits))
+    log_p = np.pad(reached, [(0, 0), (1, 0)]) + np.pad(stop, [(0, 0), (0, 1)])
+    expected = np.sum(PMF * (np.log(PMF) - log_p), -1)
+
+    def kl(q, p):
+        return CountChain(q).kl_divergence(CountChain(p))
+
+    np.testing.assert_allclose(kl(jnp.float32(LOGITS), logits), expected, rtol=1e-5)
+    with jax.debug_nans(True):
+        gradients = jax.grad(lambda q, p: kl(q, p).sum(), (0, 1))(jnp.float32(LOGITS), logits)
+        own = jax.grad(lambda q, p: kl(q, p).sum(), (0, 1))(logits, logits)
+    assert all(np.all(np.isfinite(gradient)) for gradient in (*gradients, *own))
+    np.testing.assert_allclose(own, 0, atol=1e-6)
 
 
 def gaussians():

@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import rel_entr
 
-from asr_jax import elbo, evaluate, overlap_constraints
+from asr_jax import elbo, evaluate, number_constraints, overlap_constraints
 from asr_jax.evaluate import map_batches, summarise
-from tests.small import small_images, small_model
+from tests.small import small_images, small_model, with_leaf
+from tests.test_distributions import enumerated_pmf
+from tests.test_objective import PRESENCE_KERNEL
 
 CONSTRAINTS = overlap_constraints(2.0, 5.0)
 
@@ -30,7 +33,7 @@ def test_results_do_not_depend_on_the_size_of_the_chunks():
         parts = evaluate(params, jax.random.key(1), *data(), batch_size=size, **arguments)
         assert parts.keys() == whole.keys()
         for name, value in parts.items():
-            assert value.shape == (7,)
+            assert value.shape == ((7, 4) if name == "count_probs" else (7,))
             np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
@@ -58,6 +61,48 @@ def test_squared_error_and_count_come_from_the_mode():
         assert values["count"][b] == n
         assert values["acc"][b] == (n == count[b])
         np.testing.assert_allclose(values["se"][b], np.square(x[b] - canvas).sum(), rtol=1e-4)
+
+
+def decided(model):
+    """Parameters whose posterior over n differs from image to image."""
+    params = model.init(jax.random.key(4))
+    return with_leaf(params, PRESENCE_KERNEL, lambda kernel: 30 * kernel)
+
+
+def pmf(posterior):
+    return np.stack([enumerated_pmf(row) for row in posterior.presence_logits])
+
+
+def test_count_probs_are_those_of_the_mode():
+    model = small_model()
+    params, (images, count, box) = decided(model), data()
+    values = evaluate(params, jax.random.key(1), images, count, box, model=model, batch_size=3)
+    expected = pmf(model.posterior(params, None, images / np.float32(255)))
+    assert np.ptp(expected, axis=0).max() > 0.1
+    np.testing.assert_allclose(values["count_probs"].sum(1), 1, rtol=2e-6)
+    np.testing.assert_allclose(values["count_probs"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_constraint_on_the_mean_is_one_number_of_the_whole_data_set():
+    model = small_model()
+    params, (images, *_) = decided(model), data(5)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(1), jnp.arange(5))
+    q = pmf(model.posterior(params, keys, images / np.float32(255)))[:, (1, 3)]
+    number, balance = -np.log(q).max(1), rel_entr(0.5, q.mean(0)).sum()
+    chunks = np.mean([rel_entr(0.5, q[i : i + 2].mean(0)).sum() for i in (0, 2, 4)])
+    assert abs(chunks - balance) > 0.1 * balance  # what an average over chunks would say
+    for size in (2, 5):
+        values = evaluate(
+            params,
+            jax.random.key(1),
+            images,
+            model=model,
+            constraints=number_constraints((1, 3)),
+            batch_size=size,
+        )
+        assert values["balance"].shape == ()
+        np.testing.assert_allclose(values["balance"], balance, rtol=1e-4)
+        np.testing.assert_allclose(values["number"], number, rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_trained_with_the_relaxed_estimator_is_evaluated_exactly():
@@ -92,3 +137,8 @@ def test_standard_errors_against_numpy():
     assert summary["x"] == pytest.approx(np.mean(value))
     spread = np.sqrt(np.square(value - value.mean()).sum() / 49)
     assert summary["x_stderr"] == pytest.approx(spread / np.sqrt(50))
+
+
+def test_one_number_of_a_data_set_has_no_standard_error():
+    summary = summarise({"x": np.array([1.0, 2.0]), "balance": np.asarray(np.float32(0.5))})
+    assert summary == {"x": 1.5, "x_stderr": 0.5, "balance": 0.5}

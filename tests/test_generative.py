@@ -77,6 +77,28 @@ def test_fixed_prior_by_hand():
         np.testing.assert_allclose(getattr(p, name).std, np.full((2, STEPS, size), std), rtol=1e-6)
 
 
+@pytest.mark.parametrize("counts, chances", [((1, 3), (1, 0.5, 1)), ((0, 2), (0.5, 1, 0))])
+def test_fixed_prior_is_uniform_over_the_possible_counts(counts, chances):
+    config = dataclasses.replace(FIXED, possible_counts=counts)
+    p = FixedPrior(config).apply({}, some_latents(1, 2))
+    np.testing.assert_allclose(sigmoid(p.presence_logits), [chances] * 2, rtol=1e-6, atol=1e-40)
+
+
+def test_a_given_presence_prior_replaces_the_geometric_one_only():
+    latents = some_latents(1, 2)
+    p = FixedPrior(FIXED).apply({}, latents, jnp.float32(-3.0))
+    np.testing.assert_array_equal(p.presence_logits, np.full((2, STEPS), -3.0))
+    for prior, config in (
+        (FixedPrior, dataclasses.replace(FIXED, possible_counts=(1, 3))),
+        (FixedPrior, dataclasses.replace(FIXED, count=2)),
+        (LearnedPrior, CONFIG),
+    ):
+        params = random_params(prior(config).init, jax.random.key(0), latents)
+        apply = jax.jit(prior(config).apply)
+        own, given = apply(params, latents), apply(params, latents, jnp.float32(-3.0))
+        jax.tree.map(np.testing.assert_array_equal, own, given)
+
+
 def test_fixed_prior_samples_follow_its_distributions():
     latents, _ = FixedPrior(FIXED).apply({}, draw_noise(keys_of(0, 1000), FIXED), method="sample")
     for x, loc, std in (

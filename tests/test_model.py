@@ -124,6 +124,15 @@ def test_sample_of_a_known_count_has_that_count():
     np.testing.assert_array_equal(scene.count, np.full(50, 2))
 
 
+def test_sampled_counts_are_possible_ones_equally_often():
+    model = Model(dataclasses.replace(FIXED, possible_counts=(1, 3)))
+    params = random_params(model.init, jax.random.key(0))
+    scene = jax.jit(model.sample, static_argnums=2)(params, jax.random.key(1), 400)
+    values, times = np.unique(scene.count, return_counts=True)
+    assert values.tolist() == [1, 3]
+    assert scipy.stats.binomtest(times[0], 400).pvalue > 0.01
+
+
 @jax.jit
 def reconstruct(params, images):
     return Model(FIXED).reconstruct(params, images)

@@ -7,12 +7,20 @@ import pytest
 from scipy.special import expit, log_expit
 from scipy.stats import logistic, norm
 
-from asr_jax import Constraint, elbo, elbo_with_penalty, overlap_constraints
+from asr_jax import (
+    Constraint,
+    elbo,
+    elbo_with_penalty,
+    number_constraints,
+    overlap_constraints,
+)
+from asr_jax.constraints.base import evaluate
 from asr_jax.distributions import CountChain, gaussian
 from asr_jax.objective import _marginal, elbo_terms
 from tests.small import small_images, small_model, with_leaf
 
 PRESENCE_BIAS = ("inference", "params", "step", "presence", "bias")
+PRESENCE_KERNEL = (*PRESENCE_BIAS[:-1], "kernel")
 
 
 def keys(batch, seed=0):
@@ -252,6 +260,49 @@ def test_other_weights_do_not_compile_again():
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize("log_odds", [-20.0, 9.2])
+def test_a_given_presence_prior_is_that_of_the_model_in_its_place(log_odds):
+    """And the count's KL is that to a geometric prior, cut off at K, in float64."""
+    model, other = (small_model(prior="fixed", presence_prior=p) for p in (0.5, log_odds))
+    params, key, images = model.init(jax.random.key(8)), jax.random.key(0), small_images(4)
+    given = elbo(params, key, images, model=model, presence_prior=jnp.float32(log_odds))
+    jax.tree.map(np.testing.assert_array_equal, given, elbo(params, key, images, model=other))
+    objective, _ = elbo_with_penalty(
+        params, key, images, {}, model=model, presence_prior=jnp.float32(log_odds)
+    )
+    np.testing.assert_allclose(objective, np.mean(given.elbo), rtol=1e-6)
+    posterior, _, _ = parts(model, params, None, images)
+    log_q = log_q_n(posterior)
+    log_p = np.arange(4) * log_expit(log_odds) + np.array([1, 1, 1, 0]) * log_expit(-log_odds)
+    np.testing.assert_allclose(np.exp(log_p).sum(), 1, rtol=1e-9)
+    expected = (np.exp(log_q) * (log_q - log_p)).sum(1)
+    np.testing.assert_allclose(given.kl_count, expected, rtol=1e-5)
+
+
+def test_another_presence_prior_does_not_compile_again():
+    model = small_model(prior="fixed")
+    params, images = model.init(jax.random.key(8)), small_images(4)
+    traces, kl_count = [], []
+
+    def functional(posterior, canvas):
+        traces.append(1)
+        return posterior.latents.shift[:, 0, 0]
+
+    for log_odds in (9.2, 0.0, -20.0):
+        _, terms = elbo_with_penalty(
+            params,
+            jax.random.key(0),
+            images,
+            {"counted": 1.0},
+            model=model,
+            constraints=(Constraint("counted", functional),),
+            presence_prior=jnp.float32(log_odds),
+        )
+        kl_count.append(float(terms.kl_count.mean()))
+    assert len(traces) == 1
+    assert len(set(kl_count)) == 3
+
+
 def test_equal_constraints_are_one_object():
     assert overlap_constraints(2.0, 5.0) is overlap_constraints(2.0, 5.0)
     assert overlap_constraints(2.0, 5.0) != overlap_constraints(2.0, 6.0)
@@ -277,13 +328,14 @@ def test_a_batch_equals_batches_of_one():
     model = small_model()
     params, images = model.init(jax.random.key(9)), small_images(4)
     constraints = overlap_constraints(2.0, 5.0)
-    together = elbo_terms(params, keys(4), images, model=model, constraints=constraints)
-    alone = [
-        elbo_terms(
-            params, keys(4)[i : i + 1], images[i : i + 1], model=model, constraints=constraints
-        )
-        for i in range(4)
-    ]
+
+    def terms(keys, images):
+        posterior = model.posterior(params, keys, images)
+        values = evaluate(constraints, posterior, model.config.canvas)
+        return elbo_terms(params, posterior, images, model=model), values
+
+    together = terms(keys(4), images)
+    alone = [terms(keys(4)[i : i + 1], images[i : i + 1]) for i in range(4)]
     alone = jax.tree.map(lambda *x: jnp.concatenate(x), *alone)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -329,6 +381,29 @@ def test_concrete_estimator_against_a_loop_that_stops(temperature):
         expected = bernoulli(images[b], canvas, model.config.epsilon) - kl_n - kl_z
         np.testing.assert_allclose(terms.elbo[b], expected, rtol=1e-5)
     assert len(lengths) > 1  # some stop early, some do not
+
+
+PRIORS = [
+    dict(prior="learned"),
+    dict(prior="fixed", presence_prior=-20.0),
+    dict(prior="fixed", presence_prior=9.2),
+    dict(prior="fixed", possible_counts=(1, 3)),
+]
+
+
+@pytest.mark.parametrize("prior", PRIORS, ids=str)
+def test_the_relaxed_objective_with_r_num_has_finite_gradients(prior):
+    model = small_model(estimator="concrete", **prior)
+    params, images = model.init(jax.random.key(13)), small_images(4)
+    arguments = dict(model=model, constraints=number_constraints((1, 3)))
+    with jax.debug_nans(True):
+        gradient, terms = jax.grad(elbo_with_penalty, has_aux=True)(
+            params, jax.random.key(0), images, {"number": 10.0, "balance": 100.0}, **arguments
+        )
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((gradient, terms)))
+    for name in PRESENCE_KERNEL:
+        gradient = gradient[name]
+    assert np.all(gradient != 0)
 
 
 def test_concrete_equals_marginal_where_presence_is_certain():

@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from asr_jax import Scene, plots
@@ -136,3 +138,38 @@ def test_learning_curves_are_linear_where_a_value_is_not_positive():
     saved(figure)
     low, high = figure.axes[1].get_ylim()
     assert low < -30 and -10 < high  # every negative value is visible
+
+
+def test_counts_show_the_images_of_each_cell_and_a_bar_for_each_count():
+    inferred = {1: [0, 9, 1, 0], 3: [0, 0, 2, 2]}
+    posterior = {1: [0.1, 0.7, 0.2, 0.0], 3: [0.0, 0.1, 0.4, 0.5]}
+    figure = plots.counts(inferred, posterior, "title")
+    left, right = figure.axes
+    shown = {text.get_position(): int(text.get_text()) for text in left.texts}
+    assert shown == {(j, i): inferred[n][j] for i, n in enumerate((1, 3)) for j in range(4)}
+    assert [label.get_text() for label in left.get_yticklabels()] == ["1", "3"]
+    share = [[0, 0.9, 0.1, 0], [0, 0, 0.5, 0.5]]
+    np.testing.assert_allclose(left.images[0].get_array(), share)
+    # Dark cells have white numbers: those with most of a true count's images.
+    white = [text.get_position() for text in left.texts if to_rgba(text.get_color())[0] == 1]
+    assert white == [(1, 0)]
+    middles = []
+    for bars, n in zip(right.containers, (1, 3), strict=True):
+        assert bars.get_label() == f"{n} true"
+        np.testing.assert_allclose([bar.get_height() for bar in bars], posterior[n])
+        middles.append([bar.get_x() + bar.get_width() / 2 for bar in bars])
+    np.testing.assert_allclose(np.mean(middles, axis=0), np.arange(4), atol=1e-12)
+    # Side by side: the right edge of the first bar is the left edge of the second.
+    first, second = (bars[0] for bars in right.containers)
+    assert first.get_x() + first.get_width() == pytest.approx(second.get_x())
+    assert figure.get_suptitle() == "title"
+    saved(figure)
+    assert pyplot.get_fignums() == []  # nothing is left to close
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_counts_draw_one_row_and_one_set_of_bars_for_each_true_count(number):
+    table = {n: [1, 2, 3, 4, 5][: number + 1] for n in range(number)}
+    left, right = plots.counts(table, table).axes
+    assert left.images[0].get_array().shape == (number, number + 1)
+    assert len(left.texts) == len(right.patches) == number * (number + 1)

@@ -44,6 +44,28 @@ from asr_jax.types import ModelConfig
             {"learned_scale": True, "prior": "fixed"},
             "model.learned_scale needs model.prior='learned', got 'fixed'",
         ),
+        (
+            {"possible_counts": (1, 3)},
+            "model.possible_counts is the fixed prior over a count that is inferred, got it with "
+            "prior='learned' and count=None",
+        ),
+        (
+            {"possible_counts": (1, 3), "prior": "fixed", "count": 3},
+            "model.possible_counts is the fixed prior over a count that is inferred, got it with "
+            "prior='fixed' and count=3",
+        ),
+        (
+            {"possible_counts": (1, 4), "prior": "fixed", "max_steps": 3},
+            "model.possible_counts must lie in 0..K=3, got 4: raise model.max_steps",
+        ),
+        (
+            {"possible_counts": (-1, 2), "prior": "fixed"},
+            "model.possible_counts must lie in 0..K=3, got -1",
+        ),
+        (
+            {"possible_counts": (2, 2), "prior": "fixed"},
+            "model.possible_counts must name each count once, got (2, 2)",
+        ),
     ],
 )
 def test_configuration_errors_name_value_and_rule(changes, message):
@@ -56,6 +78,8 @@ def test_configuration_accepts_its_limits():
     assert ModelConfig(count=0).counts == (0,)
     assert ModelConfig(count=3, max_steps=3).counts == (3,)
     assert ModelConfig(max_steps=2).counts == (0, 1, 2)
+    # The posterior may be at any count, whichever the prior allows.
+    assert ModelConfig(max_steps=3, prior="fixed", possible_counts=(0, 3)).counts == (0, 1, 2, 3)
 
 
 def test_configuration_is_frozen_and_hashable():
@@ -67,5 +91,6 @@ def test_configuration_is_frozen_and_hashable():
 
 
 def test_lists_are_taken_for_tuples():
-    listed = ModelConfig(canvas=[40, 30], hidden=[8], scale_prior=[0.0, 1.0])
-    assert hash(listed) == hash(ModelConfig(canvas=(40, 30), hidden=(8,), scale_prior=(0.0, 1.0)))
+    fields = dict(canvas=[40, 30], hidden=[8], scale_prior=[0.0, 1.0], possible_counts=[1, 3])
+    tuples = {name: tuple(value) for name, value in fields.items()}
+    assert hash(ModelConfig(prior="fixed", **fields)) == hash(ModelConfig(prior="fixed", **tuples))

@@ -1,0 +1,9 @@
+"""What the runs of all files share."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A folder for scenes and compiled programs: each is made once."""
+    return tmp_path_factory.mktemp("shared")

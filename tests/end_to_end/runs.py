@@ -1,0 +1,99 @@
+"""Real runs of the commands, tiny, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--config.data.train_size=64",
+    "--config.data.test_size=20",
+    "--config.data.digits_dir=embedded",
+    "--config.train.batch_size=16",
+    "--config.train.epochs=4",
+    "--config.train.log_every=4",
+    "--config.train.checkpoint_every=8",
+    "--config.model.lstm=16",
+    "--config.model.hidden=(32,16)",
+    "--config.model.window=12",
+)
+TIMINGS = ("seconds", "steps_per_second", "compile_seconds")
+
+
+def command(shared, module, *arguments):
+    """The arguments of subprocess.run and Popen for `python -m experiments.<module>`."""
+    environment = os.environ | {
+        "ASR_DATA_DIR": str(shared / "scenes"),
+        "JAX_PLATFORMS": "cpu",
+        # A tiny run does nothing but compile: once for all runs of one program, and not too well.
+        "JAX_COMPILATION_CACHE_DIR": str(shared / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    return dict(
+        args=[sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def run(shared, module, *arguments, expect=0):
+    """Returns what the command printed; `expect` is its exit status."""
+    done = subprocess.run(**command(shared, module, *arguments))
+    assert done.returncode == expect, done.stdout[-3000:]
+    return done.stdout
+
+
+def run_tiny(shared, module, config, workdir, *arguments, expect=0):
+    where = (f"--config=configs/{config}", f"--workdir={workdir}")
+    return run(shared, module, *where, *TINY, *arguments, expect=expect)
+
+
+def run_killed(shared, module, config, workdir, *arguments, once):
+    """As `run_tiny`, and kills it once the path is there."""
+    where = (f"--config=configs/{config}", f"--workdir={workdir}")
+    process = subprocess.Popen(**command(shared, module, *where, *TINY, *arguments))
+    while not once.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    output, _ = process.communicate()
+    assert once.exists() and not (workdir / "final.json").exists(), output[-3000:]
+
+
+def final(workdir):
+    """The results of a run, without what the clock says."""
+    results = json.loads((workdir / "final.json").read_text())
+    return {name: value for name, value in results.items() if name not in TIMINGS}
+
+
+def metrics(workdir):
+    """The lines of metrics.jsonl."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(one, other, steps):
+    """Bit for bit: the metrics, the last state and the results."""
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    a, b = (state_of(folder / "checkpoints" / str(steps)) for folder in (one, other))
+    assert len(a) > 50 and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert final(one) == final(other)
+
+
+def state_of(checkpoint):
+    """The arrays of a checkpoint as they lie on disk, read by orbax alone."""
+    tree = ocp.StandardCheckpointer().restore(checkpoint / "state")
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree) if not is_key(leaf)]
+
+
+def is_key(leaf):
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

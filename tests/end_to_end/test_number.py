@@ -1,0 +1,200 @@
+"""Real runs of `python -m experiments.number`, tiny, of one seed and of two."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.runs import assert_same_run, final, metrics, run, run_killed, run_tiny
+
+STEPS = 40
+# Rounding differs between seeds in turn and side by side, and training at the usual rate makes
+# percents of it within these steps.
+LONGER = ("--config.train.epochs=10", "--config.optimizer.learning_rate=1e-5")
+TWO = ("--config.seeds=2", *LONGER)
+TOGETHER = (*TWO, "--config.train.side_by_side=yes")
+
+
+def number(shared, workdir, *arguments, config="mnist13.py", **keywords):
+    return run_tiny(shared, "number", config, workdir, *arguments, **keywords)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def alone(shared, runs):
+    """Seed 1 alone."""
+    return runs / "alone", number(shared, runs / "alone", "--config.seed=1", *LONGER)
+
+
+@pytest.fixture(scope="module")
+def in_turn(shared, runs):
+    """Seeds 0 and 1, one after the other."""
+    workdir = runs / "in_turn"
+    return workdir, number(shared, workdir, *TWO, "--config.train.side_by_side=no")
+
+
+@pytest.fixture(scope="module")
+def together(shared, runs):
+    """Seeds 0 and 1, side by side."""
+    return runs / "together", number(shared, runs / "together", *TOGETHER)
+
+
+def test_a_run_says_what_it_makes_of_each_count(alone):
+    workdir, output = alone
+    results = final(workdir)
+    assert results["name"] == "mnist13-asr" and results["images"] == 20
+    assert set(results["counts"]) == {"1", "3"}
+    for row in results["counts"].values():
+        assert row["images"] == sum(row["inferred"]) == 10
+        assert len(row["inferred"]) == len(row["posterior"]) == 5  # n = 0..K, K = 4
+        assert sum(row["posterior"]) == pytest.approx(1, abs=1e-5)
+    # Half of the images have each count, so the means of the two are the mean.
+    for name in ("acc", "nelbo", "se", "miou"):
+        of_counts = [row[name] for row in results["counts"].values()]
+        assert np.mean(of_counts) == pytest.approx(results[name], rel=1e-5)
+    for n, row in results["counts"].items():
+        assert row["acc"] == pytest.approx(row["inferred"][int(n)] / 10)
+    # R_num is one number for the data set, so that it has no standard error over images.
+    assert np.isfinite(results["balance"]) and "balance_stderr" not in results
+    assert results["number"] > 0 and results["number_stderr"] >= 0
+    for name in ("reconstructions", "samples", "learning_curves", "counts"):
+        assert (workdir / "figures" / f"{name}.png").stat().st_size > 5_000
+    rows = metrics(workdir)
+    assert [row["step"] for row in rows] == list(range(4, STEPS + 1, 4))
+    for row in rows:
+        penalty = 10 * row["number"] + 100 * max(row["balance"], 0)
+        assert row["penalty"] == pytest.approx(penalty, rel=1e-4)
+    assert "360.20 ± 19.67" in output and "0.96 ± 0.00" in output  # the paper's
+    assert output.count("10 scenes of ") == 2 and "warning:" not in output
+
+
+def test_seeds_in_turn_are_the_runs_that_they_are_alone(alone, in_turn):
+    workdir, _ = in_turn
+    assert_same_run(workdir / "seed1", alone[0], STEPS)
+    seeds, single = (
+        json.loads((folder / "config.json").read_text()) for folder in (workdir / "seed1", alone[0])
+    )
+    assert seeds["train"].pop("side_by_side") == "no"
+    assert single["train"].pop("side_by_side") == "auto"
+    assert seeds == single
+    assert metrics(workdir / "seed0") != metrics(workdir / "seed1")
+
+
+def test_seeds_side_by_side_are_those_in_turn_up_to_rounding(in_turn, together):
+    for seed in ("seed0", "seed1"):
+        one, other = (workdir / seed for workdir, _ in (in_turn, together))
+        for a, b in zip(metrics(one), metrics(other), strict=True):
+            assert a["step"] == b["step"]
+            assert b["nelbo"] == pytest.approx(a["nelbo"], rel=1e-5)
+            assert b["balance"] == pytest.approx(a["balance"], rel=1e-3)
+        assert final(other)["nelbo"] == pytest.approx(final(one)["nelbo"], rel=1e-3)
+        assert (other / "figures" / "counts.png").exists()
+
+
+def test_two_seeds_end_in_their_mean_and_standard_deviation(in_turn, together):
+    for workdir, output in (in_turn, together):
+        results = final(workdir)
+        seeds = [final(workdir / f"seed{seed}") for seed in (0, 1)]
+        assert results["seeds"] == [0, 1] and results["failed"] == []
+        for name in ("nelbo", "se", "number", "balance"):
+            values = [row[name] for row in seeds]
+            assert results[name] == pytest.approx(np.mean(values))
+            assert results[f"{name}_std"] == pytest.approx(np.std(values, ddof=1))
+        assert [row["seed"] for row in results["rows"]] == [0, 1]
+        assert "mnist13-asr, 2 seeds, 0 failed" in output
+        mean = f"{results['nelbo']:.3f} ± {results['nelbo_std']:.3f}"
+        assert any(line.startswith("mean of") and mean in line for line in output.splitlines())
+        assert output.count("360.20 ± 19.67") == 3  # beside each seed, and beside their mean
+
+
+def test_seeds_killed_side_by_side_end_where_uninterrupted_ones_do(shared, together, tmp_path):
+    """SIGKILL in the middle, then --resume: both seeds bit for bit."""
+    killed = tmp_path / "killed"
+    once = killed / "seed1" / "checkpoints" / "8"
+    run_killed(shared, "number", "mnist13.py", killed, *TOGETHER, once=once)
+    assert all(not (killed / f"seed{seed}" / "final.json").exists() for seed in (0, 1))
+    assert len(metrics(killed / "seed0")) < len(metrics(together[0] / "seed0"))
+    number(shared, killed, *TOGETHER, "--resume")
+    for seed in ("seed0", "seed1"):
+        assert_same_run(killed / seed, together[0] / seed, STEPS)
+    assert final(killed)["nelbo"] == final(together[0])["nelbo"]
+
+
+def test_seeds_that_diverge_are_a_result(shared, tmp_path):
+    workdir = tmp_path / "nan"
+    # An infinite loss; weights are traced, so that this program is compiled already.
+    output = number(shared, workdir, *TWO, "--config.constraints.weights.number=1e38")
+    results = final(workdir)
+    assert results["failed"] == results["seeds"] == [0, 1] and results["rows"] == []
+    assert "2 seeds, 2 failed" in output and "Traceback" not in output
+    for seed in (0, 1):
+        error = json.loads((workdir / f"seed{seed}" / "failed.json").read_text())["error"]
+        assert f"error: seed {seed}: {error}" in output and "is not finite at step 1;" in error
+        assert not (workdir / f"seed{seed}" / "final.json").exists()
+
+
+@pytest.mark.parametrize("method", ["air", "air,known"])
+def test_air_runs(shared, tmp_path, method):
+    output = number(shared, tmp_path / "run", config=f"mnist13.py:{method}")
+    results = final(tmp_path / "run")
+    assert set(results["counts"]) == {"1", "3"} and "404.41 ± 4.58" in output
+    # R_num is reported, and neither punished nor evaluated in training.
+    assert np.isfinite([results[name] for name in ("nelbo", "number", "balance", "F1")]).all()
+    assert results["penalty"] == 0 and "number" not in metrics(tmp_path / "run")[0]
+
+
+@pytest.fixture(scope="module")
+def relaxed(shared, runs):
+    """Trained with relaxed presence, and with scenes that are not those that R_num is told of."""
+    arguments = ("--config.estimator=concrete", "--config.data.counts=(2,3)")
+    return runs / "relaxed", number(shared, runs / "relaxed", *arguments)
+
+
+def test_the_relaxed_estimator_runs(relaxed, alone):
+    results = final(relaxed[0])
+    assert results["penalty"] > 0
+    assert results.keys() == final(alone[0]).keys() and set(results["counts"]) == {"2", "3"}
+    for values in (results, *metrics(relaxed[0])):
+        assert np.isfinite([values[name] for name in ("nelbo", "number", "balance")]).all()
+
+
+def test_counts_that_do_not_fit_the_scenes_are_a_warning(relaxed):
+    workdir, output = relaxed
+    warnings = [line for line in output.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert "leaves out counts of the training scenes (32 with 2)" in warnings[0]
+    assert "names [1], which no training scene has" in warnings[1]
+    assert (workdir / "final.json").exists()  # and the run went on
+
+
+def test_the_seeds_of_a_run_are_compared(shared, in_turn, tmp_path):
+    workdir, _ = in_turn
+    out = tmp_path / "compare.png"
+    lines = run(shared, "compare", workdir, f"--out={out}").splitlines()
+    for seed in ("seed0", "seed1"):
+        (line,) = (line for line in lines if line.startswith(f"{workdir.name}/{seed} "))
+        assert f"{final(workdir / seed)['nelbo']:.3f} ±" in line
+    assert out.stat().st_size > 5_000
+
+
+BAD = {
+    "seeds": (["--config.seeds=0"], "needs config.seeds of at least 1"),
+    "counts": (
+        ["--config.constraints.counts=(1,9)"],
+        "constraints.counts must lie in 0..K=4, got (1, 9): set config.model.max_steps=9",
+    ),
+    "steps": (["--config.model.max_steps=2"], "set config.model.max_steps=3 or more"),
+}
+
+
+@pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD.keys())
+def test_bad_input_ends_in_one_clear_error_before_anything_is_written(
+    shared, tmp_path, arguments, message
+):
+    output = number(shared, tmp_path / "run", *arguments, expect=1)
+    assert message in output and output.count("error:") == 1 and "Traceback" not in output
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,161 @@
+"""What is said of a finished run, and of several seeds of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import mnist13
+from experiments import report
+
+# Five images of one or two objects, with K = 3; images 1 and 4 are got wrong.
+TRUE = np.array([1, 1, 2, 2, 2])
+VALUES = {
+    "count": np.array([1, 3, 2, 2, 0]),
+    "acc": np.array([1.0, 0.0, 1.0, 1.0, 0.0]),
+    "nelbo": np.array([10.0, 30.0, 20.0, 21.0, 25.0]),
+    "F1": np.array([9.0, 9.0, 9.0, 9.0, 9.0]),  # not a column
+}
+PROBS = np.array(
+    [
+        [0.1, 0.7, 0.2, 0.0],
+        [0.0, 0.3, 0.1, 0.6],
+        [0.0, 0.0, 1.0, 0.0],
+        [0.2, 0.1, 0.6, 0.1],
+        [0.7, 0.2, 0.1, 0.0],
+    ]
+)
+
+
+def test_by_count_is_a_row_of_the_confusion_matrix_and_the_mean_posterior():
+    result = report.by_count(VALUES, PROBS, TRUE)
+    assert list(result) == ["1", "2"]
+    one, two = result["1"], result["2"]
+    assert one["images"] == 2 and two["images"] == 3
+    assert one["inferred"] == [0, 1, 0, 1] and two["inferred"] == [1, 0, 2, 0]
+    np.testing.assert_allclose(one["posterior"], [0.05, 0.5, 0.15, 0.3], atol=1e-12)
+    np.testing.assert_allclose(two["posterior"], [0.3, 0.1, 1.7 / 3, 0.1 / 3], atol=1e-12)
+    assert (one["acc"], one["nelbo"]) == (0.5, 20.0)
+    assert (two["acc"], two["nelbo"]) == (pytest.approx(2 / 3), 22.0)
+    assert set(one) == {"images", "acc", "nelbo", "inferred", "posterior"}
+    json.dumps(result)  # numbers of Python, not of numpy
+
+
+def test_columns_are_aligned_and_a_missing_cell_is_a_dash():
+    rows = {"this run": {"acc": "0.98", "nelbo": "205.6 ± 1.6"}, "paper": {"nelbo": "337.3"}}
+    assert report.columns(rows).splitlines() == [
+        "          nelbo        acc ",
+        "this run  205.6 ± 1.6  0.98",
+        "paper     337.3        –   ",
+    ]
+
+
+def test_the_table_says_what_was_inferred_for_each_true_count():
+    final = {"name": "mnist13-asr", "images": 5, "split": "test", "acc": 0.6, "acc_stderr": 0.2}
+    final["counts"] = report.by_count(VALUES, PROBS, TRUE)
+    lines = report.table(final, {"acc": "0.96 ± 0.00"}).splitlines()
+    assert lines[1] == "mnist13-asr, 5 test scenes"
+    assert lines[3] == "this run  0.600 ± 0.200" and lines[4] == "paper     0.96 ± 0.00  "
+    assert lines[-2] == "2 scenes of 1: nelbo 20.000, acc 0.500; inferred {1: 1, 3: 1}"
+    assert lines[-1] == "3 scenes of 2: nelbo 22.000, acc 0.667; inferred {0: 1, 2: 2}"
+
+
+NELBO, SE = (360.5, 371.0, 352.25), (28.0, 30.5, 29.0)
+
+
+def seeds(workdir, finished, failed=(), **changes):
+    """The folders of seeds as a run leaves them, its configuration, and what is made of them."""
+    folders = {seed: workdir / f"seed{seed}" for seed in (*finished, *failed)}
+    for seed, folder in folders.items():
+        folder.mkdir()
+        if seed in failed:
+            (folder / "failed.json").write_text('{"error": "nelbo is not finite at step 7"}')
+            continue
+        final = {
+            "name": "mnist13-asr",
+            "method": "asr",
+            "data": "embedded",
+            "split": "test",
+            "images": 20,
+            "seed": seed,
+            "steps": 16,
+            "parameters": 300,
+            "nelbo": NELBO[seed],
+            "nelbo_stderr": 2.0,
+            "se": SE[seed],
+            "se_stderr": 0.5,
+            "counts": {"1": {"acc": 1.0}},
+        }
+        (folder / "final.json").write_text(json.dumps(final | changes))
+    config = mnist13.get_config("asr")
+    config.seeds = len(folders)
+    paper = {"nelbo": "360.20 ± 19.67"}
+    return report.finish_seeds(config, dict(sorted(folders.items())), workdir, paper)
+
+
+def line(output, start):
+    """What follows on the one line that starts so, a blank between its cells."""
+    (found,) = (line for line in output.splitlines() if line.startswith(start))
+    return " ".join(found.removeprefix(start).split())
+
+
+def test_seeds_are_averaged_and_the_failed_are_counted(tmp_path, capsys):
+    final = seeds(tmp_path, finished=(0, 1, 2), failed=(3,))
+    assert final["seeds"] == [0, 1, 2, 3] and final["failed"] == [3]
+    for name, values in (("nelbo", NELBO), ("se", SE)):
+        assert final[name] == pytest.approx(np.mean(values))
+        assert final[f"{name}_std"] == pytest.approx(np.std(values, ddof=1))
+    assert final["method"] == "asr" and final["steps"] == 16 and final["images"] == 20
+    # A mean of seeds, of standard errors or of counts of parameters would say nothing.
+    assert not {"seed", "seed_std", "nelbo_stderr", "parameters", "counts"} & set(final)
+    saved = json.loads((tmp_path / "final.json").read_text())
+    rows = saved.pop("rows")
+    assert {name: saved[name] for name in saved} == {name: final[name] for name in saved}
+    assert [row["seed"] for row in rows] == [0, 1, 2] and rows[1]["nelbo"] == NELBO[1]
+    output = capsys.readouterr().out
+    assert "mnist13-asr, 4 seeds, 1 failed" in output
+    assert line(output, "seed 1") == "371.000 ± 2.000 30.500 ± 0.500"
+    assert line(output, "seed 3") == "failed –"
+    # nELBO: the deviations from 361.25 are -0.75, 9.75, -9; half of their squares is 88.3125.
+    assert line(output, "mean of seeds") == "361.250 ± 9.397 29.167 ± 1.258"
+    assert line(output, "paper") == "360.20 ± 19.67 –"
+
+
+def test_one_seed_that_finished_has_no_standard_deviation(tmp_path, capsys):
+    final = seeds(tmp_path, finished=(1,), failed=(0,))
+    assert final["failed"] == [0] and final["nelbo"] == NELBO[1] and final["nelbo_std"] is None
+    output = capsys.readouterr().out
+    assert "2 seeds, 1 failed" in output and "±" not in line(output, "mean of seeds")
+
+
+def test_seeds_that_all_failed_are_a_result(tmp_path, capsys):
+    final = seeds(tmp_path, finished=(), failed=(0, 1))
+    assert final["failed"] == [0, 1] and "nelbo" not in final
+    assert json.loads((tmp_path / "final.json").read_text())["rows"] == []
+    assert "2 seeds, 2 failed" in capsys.readouterr().out
+
+
+def test_seeds_that_agree_have_a_standard_deviation_of_0(tmp_path, capsys):
+    final = seeds(tmp_path, finished=(0, 1), acc=1.0, acc_stderr=0.0)
+    assert (final["acc"], final["acc_std"]) == (1.0, 0.0)
+    assert line(capsys.readouterr().out, "mean of seeds").endswith("1.000 ± 0.000")
+
+
+@pytest.mark.parametrize("without", [0, 1])
+def test_a_rate_that_one_seed_does_not_have_is_that_of_the_other(tmp_path, without):
+    """A seed that was resumed for its last dispatch has no rate."""
+    seeds(tmp_path, finished=(0, 1), steps_per_second=30.0)
+    file = tmp_path / f"seed{without}" / "final.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"steps_per_second": None}))
+    folders = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
+    final = report.finish_seeds(mnist13.get_config("asr"), folders, tmp_path, {})
+    assert final["steps_per_second"] == 30.0 and final["steps_per_second_std"] is None
+
+
+def test_a_seed_has_ended_when_it_finished_or_failed(tmp_path):
+    assert not report.ended(tmp_path)
+    (tmp_path / "failed.json").write_text('{"error": "why"}')
+    assert report.ended(tmp_path) and report.failure(tmp_path) == "why"
+    (tmp_path / "failed.json").unlink()
+    (tmp_path / "final.json").write_text("{}")
+    assert report.ended(tmp_path)
