@@ -1,6 +1,14 @@
 """Multi-MNIST-13: scenes of 1 or 3 digits of 20 pixels on a 50 x 50 canvas (Table 1).
 
 python -m experiments.number --config=configs/mnist13.py
+
+Measured on 2 CPU cores (shared with other work: 13 to 15 minutes) with all of MNIST, seed 0, on
+the 2,000 test scenes:
+
+    argument   epochs   nELBO    ACC     SE    mean IoU
+    asr          12     247.5   1.000   22.7    0.813
+
+    air; air,known; pprior; paper; --config.estimator=concrete; other seeds: not yet run
 """
 
 from ml_collections import ConfigDict

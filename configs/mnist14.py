@@ -1,6 +1,8 @@
 """Multi-MNIST-14: scenes of 1 or 4 digits of 20 pixels on a 50 x 50 canvas (Table 1).
 
 python -m experiments.number --config=configs/mnist14.py
+
+Not yet run.
 """
 
 from ml_collections import ConfigDict
