@@ -106,7 +106,7 @@ def counts(
     """
     true = list(inferred)
     images = np.array([inferred[n] for n in true])  # [N, K+1]
-    share = images / images.sum(1, keepdims=True)
+    share = images / np.maximum(images.sum(1, keepdims=True), 1)
     possible = np.arange(images.shape[1])
     figure = Figure(figsize=(8.4, 1.7 + 0.45 * len(true)), layout="constrained")
     left, right = figure.subplots(1, 2)

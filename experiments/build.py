@@ -82,9 +82,11 @@ def seeds_name(config: ConfigDict) -> str:
 
 def warnings(config: ConfigDict, scenes: Scenes) -> list[str]:
     """What is allowed and probably not meant."""
-    possible = set(config.constraints.counts) | set(config.model.possible_counts)
+    used = any(name in config.constraints.weights for name in ("number", "balance"))
+    possible = set(config.constraints.counts if used else config.model.possible_counts)
     if not possible or scenes.count is None:
         return []
+    field = "config.constraints.counts" if used else "config.model.possible_counts"
     values, images = np.unique(scenes.count, return_counts=True)
     strange = {int(n): int(k) for n, k in zip(values, images, strict=True) if n not in possible}
     found = ", ".join(f"{k} with {n}" for n, k in strange.items())
@@ -92,13 +94,13 @@ def warnings(config: ConfigDict, scenes: Scenes) -> list[str]:
     messages = []
     if strange:
         messages.append(
-            f"config.constraints.counts={sorted(possible)} leaves out counts of the training "
+            f"{field}={sorted(possible)} leaves out counts of the training "
             f"scenes ({found}): they will be pulled to another count"
         )
     if missing:
         messages.append(
-            f"config.constraints.counts={sorted(possible)} names {missing}, which no training "
-            "scene has: `balance` will force images there"
+            f"{field}={sorted(possible)} names {missing}, which no training "
+            "scene has: images will be forced there"
         )
     return messages
 

@@ -24,11 +24,11 @@ SCENES = flags.DEFINE_integer("scenes", 10, "How many held-out scenes the figure
 def main(arguments) -> None:
     logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
     given = [Path(argument) for argument in arguments[1:]]
-    # A run of several seeds holds a finished run for each.
+    # A run of several seeds holds a run for each, of which some may have failed.
     runs = {
         f"{workdir.name}/{one.name}" if one != workdir else workdir.name: one
         for workdir in given
-        for one in sorted(workdir.glob("seed*")) or [workdir]
+        for one in sorted(file.parent for file in workdir.glob("seed*/final.json")) or [workdir]
     }
     unfinished = [
         str(workdir) for workdir in runs.values() if not (workdir / "final.json").exists()

@@ -158,7 +158,6 @@ def train(
             for seed in (seed for seed in seeds if seed not in failed):
                 broken = first_non_finite(of(seed, values))
                 if broken:
-                    save(seed, first, good, np.inf)
                     failed[seed] = FloatingPointError(
                         f"{broken[1]} is not finite at step {first + broken[0] + 1}; the state "
                         f"after step {first} is saved in {workdirs[seed] / 'checkpoints'}: start "
@@ -166,6 +165,7 @@ def train(
                         "or config.optimizer.clip"
                     )
                     write_json(workdirs[seed] / "failed.json", {"error": str(failed[seed])})
+                    save(seed, first, good, np.inf)
                     continue
                 rows.append(logs[seed].write(step, of(seed, values)))
                 if step % save_every == 0 or step == total:

@@ -175,17 +175,21 @@ def finish_seeds(
     if finals:
         first = next(iter(finals.values()))
         final |= {name: first[name] for name in ("method", "data", "split", "images", "steps")}
-        numbers = [n for n, value in first.items() if isinstance(value, float) and n not in final]
-        for name in (n for n in numbers if not n.endswith("_stderr")):
+        # A seed that was resumed at its end has no steps a second: the mean is that of the others.
+        numbers = [n for row in finals.values() for n, v in row.items() if isinstance(v, float)]
+        for name in (n for n in dict.fromkeys(numbers) if not n.endswith("_stderr")):
             values = [row[name] for row in finals.values() if row[name] is not None]
             final[name] = float(np.mean(values))
             # Over seeds, of the population they are drawn from; one seed says nothing about it.
             final[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    write_json(workdir / "final.json", final | {"rows": list(finals.values())})
+    final["rows"] = list(finals.values())
+    write_json(workdir / "final.json", final)
     rows = {f"seed {seed}": cells(row) for seed, row in finals.items()}
     rows |= {f"seed {seed}": {COLUMNS[0]: "failed"} for seed in failed}
     rows["mean of seeds"] = {
-        c: f"{final[c]:.3f} ± {final[c + '_std']:.3f}" for c in COLUMNS if final.get(c + "_std")
+        c: f"{final[c]:.3f} ± {final[c + '_std']:.3f}"
+        for c in COLUMNS
+        if final.get(c + "_std") is not None
     }
     rows["paper"] = paper
     print(f"\n{config.name}, {len(folders)} seeds, {len(failed)} failed")

@@ -198,3 +198,9 @@ def test_a_statistic_that_is_not_one_an_image_is_refused(axis):
 def test_the_name_of_a_metric_is_refused():
     with pytest.raises(ValueError, match="cannot be named 'nelbo'"):
         Constraint("nelbo", overlap)
+
+
+def test_an_of_mean_that_keeps_an_axis_is_refused():
+    sides = Constraint("sides", lambda q, canvas: q.latents.scale[..., 0], of_mean=jnp.abs)
+    with pytest.raises(ValueError, match=r"of_mean of 'sides' must return a scalar, got \(2,\)"):
+        evaluate((sides,), posterior([[(20, 20, 12)] * 2] * 2), CANVAS)

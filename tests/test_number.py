@@ -108,7 +108,7 @@ def test_counts_beyond_the_last_step_are_refused():
         r_num(LOGITS, (1, 5))
 
 
-@pytest.mark.parametrize("counts", [(), (1, 1), (-1, 2)])
+@pytest.mark.parametrize("counts", [(), (1, 1), (-1, 2), (1.5, 2)])
 def test_counts_that_are_no_set_of_numbers_are_refused(counts):
     with pytest.raises(ValueError, match="different whole numbers of 0 or more, got "):
         number_constraints(counts)

@@ -61,7 +61,8 @@ def evaluate(
       axis_name: the mapped axis over devices: means are taken over all of them.
 
     Raises:
-      ValueError: two constraints of one name; a functional that does not return [B].
+      ValueError: two constraints of one name; a functional that does not return [B], or an
+        `of_mean` that does not return a scalar.
     """
     batch = posterior.presence_logits.shape[:1]
     values = statistics(constraints, posterior, canvas)
@@ -70,7 +71,13 @@ def evaluate(
             mean = values[constraint.name].mean(0)
             if axis_name is not None:
                 mean = jax.lax.pmean(mean, axis_name)
-            values[constraint.name] = jnp.broadcast_to(constraint.of_mean(mean), batch)
+            value = constraint.of_mean(mean)
+            if value.shape:
+                raise ValueError(
+                    f"of_mean of {constraint.name!r} must return a scalar, got {value.shape}: "
+                    "reduce it"
+                )
+            values[constraint.name] = jnp.broadcast_to(value, batch)
     return values
 
 

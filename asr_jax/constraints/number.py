@@ -54,9 +54,10 @@ def number_constraints(counts: tuple[int, ...]) -> tuple[Constraint, ...]:
     """The two terms of R_num, `number` and `balance`, for images of `counts` objects, L.
 
     Raises:
-      ValueError: no counts, one twice, or one below 0.
+      ValueError: no counts, one twice, one below 0 or not whole.
     """
-    if not counts or len(set(counts)) < len(counts) or min(counts) < 0:
+    whole = all(isinstance(n, int) for n in counts)
+    if not counts or not whole or len(set(counts)) < len(counts) or min(counts) < 0:
         raise ValueError(
             f"the possible counts must be different whole numbers of 0 or more, got {counts}"
         )
