@@ -75,19 +75,23 @@ def lstm_start(batch: int, features: int):
 
 
 class PatchEncoder(nn.Module):
-    """Overlapping 7x7 patches at stride 5 through an MLP shared by all places.
+    """Overlapping 7x7 patches at stride 5 through an MLP shared by all places, then a dense layer.
 
     Patches are strided slices and a matmul rather than a convolution, whose gradient is slow
-    on CPUs. The canvas is padded evenly, so that every pixel lies in a patch.
+    on CPUs. The canvas is padded evenly, so that every pixel lies in a patch. The dense layer
+    is there for counts: which object comes first flips where two objects lie level, and a
+    posterior that sees a linear map of the places flips so softly that it doubts n there.
     """
 
     features: tuple[int, ...] = (64, 32)
+    hidden: int = 512
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: [B, H, W] -> features [B, P * Q * 32] of the P x Q places."""
+        """images: [B, H, W] -> features [B, 512]."""
         patches = extract_patches(images)  # [B, P, Q, 49]
-        return MLP(self.features, nn.relu)(patches).reshape(images.shape[0], -1)
+        places = MLP(self.features, nn.relu)(patches).reshape(images.shape[0], -1)
+        return MLP((self.hidden,), nn.relu, name="dense")(places)
 
 
 def extract_patches(images: jax.Array) -> jax.Array:

@@ -63,17 +63,20 @@ def test_every_pixel_is_in_some_patch(size):
     np.testing.assert_array_equal(np.setdiff1d(numbers, seen), [])
 
 
-def test_patch_encoder_applies_one_mlp_at_every_place():
+def test_patch_encoder_applies_one_mlp_at_every_place_and_a_dense_layer_to_all():
     images = jnp.asarray(np.random.default_rng(1).uniform(size=(2, 8, 12)), jnp.float32)
-    encoder = PatchEncoder((5, 3))
+    encoder = PatchEncoder((5, 3), hidden=7)
     params = randomised(encoder.init(jax.random.key(0), images))
     got = encoder.apply(params, images)
-    assert got.shape == (2, 2 * 2 * 3)
-    mlp = float64(params["params"]["MLP_0"])
-    x = np.float64(extract_patches(images))  # tested above
-    for layer in ("Dense_0", "Dense_1"):
-        x = np.maximum(x @ mlp[layer]["kernel"] + mlp[layer]["bias"], 0)
-    np.testing.assert_allclose(got, x.reshape(2, -1), rtol=1e-5, atol=1e-5)
+    assert got.shape == (2, 7)
+
+    def layer(x, params):
+        return np.maximum(x @ params["kernel"] + params["bias"], 0)
+
+    mlp, dense = (float64(params["params"][name]) for name in ("MLP_0", "dense"))
+    x = np.float64(extract_patches(images))  # tested above; [2, 2, 2, 49]
+    x = layer(layer(x, mlp["Dense_0"]), mlp["Dense_1"]).reshape(2, 2 * 2 * 3)
+    np.testing.assert_allclose(got, layer(x, dense["Dense_0"]), rtol=1e-5, atol=1e-5)
 
 
 def test_raw_encoder_sees_the_pixels_row_by_row():
