@@ -8,8 +8,9 @@ from asr_jax.checkpoint import Checkpoints
 from asr_jax.constraints import Constraint, number_constraints, overlap_constraints
 from asr_jax.distributions import CountChain
 from asr_jax.evaluate import evaluate
+from asr_jax.generation import generate
 from asr_jax.model import Model, Scene
-from asr_jax.objective import elbo, elbo_with_penalty
+from asr_jax.objective import elbo, elbo_with_penalty, iwae
 from asr_jax.training import (
     OptimizerConfig,
     Schedule,
@@ -40,7 +41,9 @@ __all__ = [
     "elbo",
     "elbo_with_penalty",
     "evaluate",
+    "generate",
     "init_state",
+    "iwae",
     "number_constraints",
     "optimizer",
     "overlap_constraints",

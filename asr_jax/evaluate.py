@@ -14,7 +14,7 @@ from asr_jax import metrics
 from asr_jax.constraints.base import Constraint, statistics
 from asr_jax.distributions import CountChain
 from asr_jax.model import Model, Params
-from asr_jax.objective import elbo_terms
+from asr_jax.objective import elbo_terms, iwae
 
 
 def evaluate(
@@ -26,6 +26,7 @@ def evaluate(
     *,
     model: Model,
     constraints: tuple[Constraint, ...] = (),
+    iwae_samples: int = 0,
     batch_size: int = 250,
 ) -> dict[str, np.ndarray]:
     """The metrics of every image of a data set.
@@ -42,15 +43,23 @@ def evaluate(
       box: [N, M, 4] true boxes in pixels, or None: no mean IoU then.
       model: static, as the next.
       constraints: evaluated, not weighted.
+      iwae_samples: samples of the importance weighted bound of log p(x); 0: without it.
       batch_size: images at a time; memory is constant in N, and results do not depend on it.
 
     Returns:
-      name -> [N]: nelbo, se, acc, miou, count, the ELBO's terms and every constraint, those on
-      the mean as one scalar for the whole data set; and count_probs [N, K+1], q(n | x).
+      name -> [N]: nelbo, se, acc, miou, iwae, count, the ELBO's terms and every constraint, those
+      on the mean as one scalar for the whole data set; and count_probs [N, K+1], q(n | x).
     """
     exact = Model(dataclasses.replace(model.config, estimator="marginal"))
     values = map_batches(
-        functools.partial(_evaluate, params, key, model=exact, constraints=constraints),
+        functools.partial(
+            _evaluate,
+            params,
+            key,
+            model=exact,
+            constraints=constraints,
+            iwae_samples=iwae_samples,
+        ),
         len(image),
         batch_size,
         image,
@@ -92,8 +101,8 @@ def map_batches(function: Callable, total: int, batch_size: int, *arrays) -> dic
     return jax.tree.map(lambda *x: np.concatenate(x), *results)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "constraints"))
-def _evaluate(params, key, index, image, count, box, *, model: Model, constraints):
+@functools.partial(jax.jit, static_argnames=("model", "constraints", "iwae_samples"))
+def _evaluate(params, key, index, image, count, box, *, model: Model, constraints, iwae_samples):
     images = image.astype(jnp.float32) / 255
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     posterior = model.posterior(params, keys, images)
@@ -112,6 +121,8 @@ def _evaluate(params, key, index, image, count, box, *, model: Model, constraint
         "kl_scale": terms.kl_scale,
         "kl_appearance": terms.kl_appearance,
     } | statistics(constraints, posterior, model.config.canvas)
+    if iwae_samples:
+        values["iwae"] = iwae(params, keys, images, model=model, samples=iwae_samples)
     if count is not None:
         values["acc"] = metrics.count_accuracy(scene.count, count)
         if box is not None:

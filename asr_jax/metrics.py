@@ -1,4 +1,4 @@
-"""How good an explanation is: squared error, count accuracy, mean IoU. Arrays in, arrays out."""
+"""How good an explanation or a generated scene is. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -45,3 +45,19 @@ def mean_iou(
         return jnp.where(most > 0, overlap[rows, columns].sum() / jnp.maximum(most, 1), 1.0)
 
     return jax.vmap(one)(box, count, true_box, true_count)
+
+
+def disjoint(box: jax.Array, count: jax.Array) -> jax.Array:
+    """Whether no two of the first `count` boxes share area: [B, K, 4] and [B] -> [B] bool."""
+    overlap = boxes.iou(box[:, :, None], box[:, None]) > 0  # [B, K, K]
+    exist = jnp.arange(box.shape[1]) < count[:, None]
+    pairs = exist[:, :, None] & exist[:, None] & ~jnp.eye(box.shape[1], dtype=bool)
+    return ~jnp.any(overlap & pairs, axis=(1, 2))
+
+
+def inside(box: jax.Array, count: jax.Array, canvas: tuple[int, int]) -> jax.Array:
+    """Whether the first `count` boxes lie inside the canvas: [B, K, 4] and [B] -> [B] bool."""
+    height, width = canvas
+    fits = jnp.all(box[..., :2] >= 0, -1) & (box[..., 2] <= width) & (box[..., 3] <= height)
+    exist = jnp.arange(box.shape[1]) < count[:, None]
+    return jnp.all(fits | ~exist, axis=1)

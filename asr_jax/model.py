@@ -92,11 +92,20 @@ class Model:
 
     def sample(self, params: Params, key: jax.Array, num: int) -> Scene:
         """Ancestral samples of the generative model: n, z and the canvas's mean."""
-        key_noise, key_count = jax.random.split(key)
-        noise = inference.draw_noise(jax.random.split(key_noise, num), self.config)
-        latents, prior = self._prior.apply(params["prior"], noise, method="sample")
-        count = CountChain(prior.presence_logits).sample(seed=key_count)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
+        latents, _, count = self.sample_latents(params, keys)
         return self.scene(params, latents, count)
+
+    def sample_latents(self, params: Params, keys: jax.Array) -> tuple[Latents, Prior, jax.Array]:
+        """z, the distributions it came from, and n; keys: [B], one a sample.
+
+        Latents of all K steps are drawn; those beyond the count n [B] mean nothing.
+        """
+        keys = jax.vmap(jax.random.split)(keys)  # [B, 2]
+        noise = inference.draw_noise(keys[:, 0], self.config)
+        latents, prior = self._prior.apply(params["prior"], noise, method="sample")
+        log_probs = CountChain(prior.presence_logits).log_probs  # [B, K+1]
+        return latents, prior, jax.vmap(jax.random.categorical)(keys[:, 1], log_probs)
 
     @property
     def _inference(self):

@@ -101,6 +101,54 @@ def elbo(
     return terms.replace(constraints=values)
 
 
+@functools.partial(jax.jit, static_argnames=("model", "samples"))
+def iwae(
+    params: Params, keys: jax.Array, images: jax.Array, *, model: Model, samples: int
+) -> jax.Array:
+    """The importance weighted bound of log p(x) (Burda et al. 2016), tighter than the ELBO.
+
+        E log 1/S sum_s sum_n p(n | z_s) p(x | z_s^{1..n}) prod_{t <= n} p(z_s^t) / q(z_s^t | x)
+
+    A sample has latents of all K steps, hence a weight for every n, and the sum over n is exact.
+
+    Args:
+      params: of the model.
+      keys: [B], one an image.
+      images: [B, H, W] in [0, 1].
+      model: static; whichever its estimator, this bound is the same.
+      samples: S; memory does not depend on it.
+
+    Returns:
+      [B] in nats.
+    """
+    config = model.config
+
+    def log_weight(s):
+        posterior = model.posterior(
+            params, jax.vmap(jax.random.fold_in, (0, None))(keys, s), images
+        )
+        latents = posterior.latents
+        prior = model.prior(params, latents)
+        ratios = sum(  # [B, K]: log p(z^t) - log q(z^t | x)
+            gaussian(p).log_prob(z) - gaussian(q).log_prob(z)
+            for p, q, z in (
+                (prior.shift, posterior.shift, latents.shift),
+                (prior.scale, posterior.scale, latents.scale),
+                (prior.appearance, posterior.appearance, latents.appearance),
+            )
+        )
+        of_n = jnp.pad(jnp.cumsum(ratios, axis=1), [(0, 0), (1, 0)])  # [B, K+1], n = 0..K
+        of_n = (of_n + CountChain(prior.presence_logits).log_probs)[:, jnp.array(config.counts)]
+        canvas = canvases(model.render(params, latents), config.counts)
+        return jax.nn.logsumexp(of_n + log_likelihood(images, canvas, config), axis=1)
+
+    def add(total, s):
+        return jnp.logaddexp(total, log_weight(s)), None
+
+    total, _ = jax.lax.scan(add, log_weight(0), jnp.arange(1, samples))
+    return total - jnp.log(samples)
+
+
 def elbo_terms(
     params: Params,
     posterior: Posterior,

@@ -40,15 +40,21 @@ def reconstructions(images: np.ndarray, scenes: Mapping[str, Scene], title: str 
       scenes: label of a row -> how the images were explained.
       title: above the figure.
     """
-    rows, columns = 1 + len(scenes), len(images)
-    figure = Figure(figsize=(1.25 * columns, 1.25 * rows + 0.4), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for j in range(columns):
-        draw_scene(axes[0, j], images[j])
-        for i, scene in enumerate(scenes.values(), start=1):
-            draw_scene(axes[i, j], scene.canvas[j], scene.boxes[j], int(scene.count[j]))
-    for i, label in enumerate(["image", *scenes]):
-        axes[i, 0].set_ylabel(label)
+    plain = Scene(images, np.zeros(len(images), np.int32), np.zeros((len(images), 0, 4)))
+    return rows({"image": plain} | dict(scenes), title)
+
+
+def rows(scenes: Mapping[str, Scene], title: str = "") -> Figure:
+    """One row of scenes with their boxes for each label, all of the same number."""
+    columns = len(next(iter(scenes.values())).canvas)
+    figure = Figure(figsize=(1.25 * columns, 1.25 * len(scenes) + 0.4), layout="constrained")
+    axes = figure.subplots(len(scenes), columns, squeeze=False)
+    for row, (label, scene) in zip(axes, scenes.items(), strict=True):
+        row[0].set_ylabel(label)
+        for cell, canvas, box, count in zip(
+            row, scene.canvas, scene.boxes, scene.count, strict=True
+        ):
+            draw_scene(cell, canvas, box, int(count))
     figure.suptitle(title, fontsize=11)
     return figure
 

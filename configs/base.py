@@ -81,7 +81,18 @@ def base() -> ConfigDict:
     config.train.checkpoint_every = 2_000  # steps
     config.train.side_by_side = "auto"  # several seeds in one program: "yes", "no"; "no" on CPUs
     config.train.parallel = "auto"  # "pmap", "shard_map", or "auto"
+
+    config.evaluate = ConfigDict()
+    config.evaluate.iwae_samples = 100  # of the importance weighted bound of log p(x); 0: without
+    config.evaluate.generated = 10_000  # scenes sampled from the prior and judged; 0: none
     return config
+
+
+def quick(config: ConfigDict) -> None:
+    """What every quick preset saves on."""
+    config.data.test_size = 200
+    config.evaluate.iwae_samples = 10
+    config.evaluate.generated = 1_000
 
 
 def paper(config: ConfigDict) -> None:

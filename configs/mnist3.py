@@ -38,8 +38,8 @@ def get_config(argument: str = "asr") -> ConfigDict:
 
 def quick(config: ConfigDict) -> None:
     """A minute or so, to see that everything works; the result is not a result."""
+    base.quick(config)
     config.data.train_size = 5_000
-    config.data.test_size = 200
     config.train.epochs = 12
 
 

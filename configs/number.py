@@ -51,6 +51,6 @@ def paper(config: ConfigDict) -> None:
 
 def quick(config: ConfigDict) -> None:
     """A minute or so, to see that everything works; the result is not a result."""
+    base.quick(config)
     config.data.train_size = 4_000
-    config.data.test_size = 200
     config.train.epochs = 8

@@ -21,12 +21,20 @@ class Data(NamedTuple):
     source: str
 
     @property
-    def fingerprint(self) -> str:
-        """A hash of all images: the same settings give other scenes where other digits lie."""
+    def canvas(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.train.image.shape[1:3]
+
+    @property
+    def facts(self) -> dict:
+        """What a run that goes on must find again; JSON.
+
+        A hash of all images: the same settings give other scenes where other digits lie.
+        """
         digest = hashlib.sha256()
         for scenes in (self.train, self.test):
             digest.update(np.ascontiguousarray(scenes.image))
-        return digest.hexdigest()[:16]
+        return {"scenes": digest.hexdigest()[:16], "canvas": list(self.canvas)}
 
 
 def data(config: ConfigDict) -> Data:
@@ -105,29 +113,28 @@ def warnings(config: ConfigDict, scenes: Scenes) -> list[str]:
     return messages
 
 
-def model(config: ConfigDict, scenes: Scenes) -> asr_jax.Model:
-    """The model for images of that size, and as many objects as the scenes have.
-
-    Raises:
-      ValueError: an unknown field, a bad value, fewer steps than objects, or another count of
-        objects than the one said to be known.
-    """
+def model(config: ConfigDict, canvas: tuple[int, int]) -> asr_jax.Model:
+    """The model for images of that (H, W); raises ValueError for an unknown field or bad value."""
     fields = dict(config.model) | {"estimator": config.estimator}
     fields["count"] = None if fields["count"] < 0 else fields["count"]
-    largest = 0 if scenes.count is None else int(scenes.count.max())
-    if fields["max_steps"] < largest:
+    return asr_jax.Model(frozen(asr_jax.ModelConfig, "model", canvas=canvas, **fields))
+
+
+def check_counts(config: ConfigDict, scenes: Scenes) -> None:
+    """Raises ValueError for fewer steps than objects, or another count than the known one."""
+    if scenes.count is None:
+        return
+    known, largest = config.model.count, int(scenes.count.max())
+    if config.model.max_steps < largest:
         raise ValueError(
-            f"K must be at least max(counts)={largest}, got {fields['max_steps']}: "
+            f"K must be at least max(counts)={largest}, got {config.model.max_steps}: "
             f"set config.model.max_steps={largest} or more"
         )
-    known = fields["count"]
-    if known is not None and scenes.count is not None and (scenes.count != known).any():
+    if known >= 0 and (scenes.count != known).any():
         raise ValueError(
             f"config.model.count={known} says that every scene has {known} objects, got counts "
             f"{np.unique(scenes.count).tolist()}: set config.model.count=-1 to infer them"
         )
-    canvas = scenes.image.shape[1:3]
-    return asr_jax.Model(frozen(asr_jax.ModelConfig, "model", canvas=canvas, **fields))
 
 
 def constraints(config: ConfigDict) -> tuple[asr_jax.Constraint, ...]:

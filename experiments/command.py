@@ -36,17 +36,18 @@ def run(paper: Paper) -> None:
         constraints = build.constraints(config)
         penalised = build.penalised(config, constraints)
         data = build.data(config)
-        model = build.model(config, data.train)
+        build.check_counts(config, data.train)
+        model = build.model(config, data.canvas)
         optimizer = build.optimizer(config)
         steps = loop.total_steps(config, len(data.train.image))
         for warning in build.warnings(config, data.train):
             print(f"warning: {warning}", file=sys.stderr)
-        open_workdir(workdir, config, data.fingerprint, RESUME.value)
+        open_workdir(workdir, config, data.facts, RESUME.value)
         folders = {config.seed: workdir}
         if len(seeds) > 1:  # each seed's folder is that of a run of its own
             folders = {seed: workdir / f"seed{seed}" for seed in seeds}
             for seed, folder in folders.items():
-                open_workdir(folder, of_seed(config, seed), data.fingerprint, folder.exists())
+                open_workdir(folder, of_seed(config, seed), data.facts, folder.exists())
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")  # the message says all; a traceback would bury it
 

@@ -1,9 +1,8 @@
-"""Finished runs side by side: their rows as a table, and their reconstructions as a figure.
+"""Finished runs side by side: their rows as a table, their reconstructions and dreams as figures.
 
 python -m experiments.compare runs/mnist3-air-seed0 runs/mnist3-asr-seed0 --out=compare.png
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -11,62 +10,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
 import asr_jax
 from asr_jax import plots
-from experiments import build, report
+from experiments import report, runs
 
-OUT = flags.DEFINE_string("out", "compare.png", "The figure to write.")
-SCENES = flags.DEFINE_integer("scenes", 10, "How many held-out scenes the figure shows.")
+OUT = flags.DEFINE_string(
+    "out", "compare.png", "The figure of reconstructions; that of samples is called *-samples."
+)
+SCENES = flags.DEFINE_integer("scenes", 10, "How many scenes a row of the figures shows.")
 
 
 def main(arguments) -> None:
     logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
-    given = [Path(argument) for argument in arguments[1:]]
-    # A run of several seeds holds a run for each, of which some may have failed.
-    runs = {
-        f"{workdir.name}/{one.name}" if one != workdir else workdir.name: one
-        for workdir in given
-        for one in sorted(file.parent for file in workdir.glob("seed*/final.json")) or [workdir]
-    }
-    unfinished = [
-        str(workdir) for workdir in runs.values() if not (workdir / "final.json").exists()
-    ]
-    if unfinished or not runs:
-        sys.exit(f"error: not a finished run: {', '.join(unfinished) or '(none given)'}")
-    finals, scenes, known = {}, {}, None
-    for label, workdir in runs.items():
-        finals[label] = json.loads((workdir / "final.json").read_text())
-        config = ConfigDict(json.loads((workdir / "config.json").read_text()))
-        try:
-            data = build.data(config)
-        except (ValueError, OSError) as error:
-            sys.exit(f"error: {error}")
-        if data.fingerprint != config.scenes or config.scenes != (known or config.scenes):
-            sys.exit(
-                f"error: {workdir} was trained on scenes {config.scenes}, the others on {known}, "
-                f"and this machine has {data.fingerprint}: set ASR_MNIST_DIR to the same digits"
-            )
-        known = config.scenes
-        images = data.test.image[: SCENES.value, ..., 0].astype(np.float32) / 255
-        model = build.model(config, data.train)
-        params = trained_params(workdir / "checkpoints", model, config)
-        scene = jax.jit(model.reconstruct)(params, jnp.asarray(images))
-        scenes[label] = jax.device_get(scene)
-    print(report.columns({name: report.cells(final) for name, final in finals.items()}))
-    plots.reconstructions(images, scenes).savefig(OUT.value, dpi=160)
-    print(f"Wrote {OUT.value}")
-
-
-def trained_params(directory: Path, model: asr_jax.Model, config: ConfigDict):
-    """The parameters at the end of training."""
-    checkpoints = asr_jax.Checkpoints(directory)
-    step = checkpoints.latest_step()
-    tx = asr_jax.optimizer(build.optimizer(config), step)
-    state = checkpoints.restore(step, asr_jax.init_state(model, tx, config.seed))
-    checkpoints.close()
-    return state.params
+    try:
+        loaded = {label: runs.load(one) for label, one in runs.folders(arguments[1:]).items()}
+        first = next(iter(loaded.values()))
+        data = runs.scenes(first)
+        for label, run in loaded.items():
+            if run.config.scenes != first.config.scenes:
+                raise ValueError(
+                    f"{label} was trained on scenes {run.config.scenes}, {next(iter(loaded))} on "
+                    f"{first.config.scenes}: compare runs on the same scenes"
+                )
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    images = data.test.image[: SCENES.value, ..., 0].astype(np.float32) / 255
+    explained, dreamt = {}, {}
+    for label, run in loaded.items():
+        scene = jax.jit(run.model.reconstruct)(run.params, jnp.asarray(images))
+        explained[label] = jax.device_get(scene)
+        dreamt[label] = report.samples(run.model, run.params, run.config.seed, len(images))
+    print(report.columns({label: report.cells(run.final) for label, run in loaded.items()}))
+    out = Path(OUT.value)
+    plots.reconstructions(images, explained).savefig(out, dpi=160)
+    beside = out.with_stem(f"{out.stem}-samples")
+    if data.test.box is not None:
+        true = data.test.count[: len(images)], data.test.box[: len(images)]
+        dreamt = {"data": asr_jax.Scene(images, *true)} | dreamt
+    plots.rows(dreamt).savefig(beside, dpi=160)
+    print(f"Wrote {out} and {beside}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import asr_jax
-from asr_jax import plots
+from asr_jax import generation, plots
 from asr_jax.evaluate import summarise
 from data_gen.scenes import Scenes
 from experiments.build import Data
@@ -40,8 +40,6 @@ def finish(
       constraints: all of the experiment's, weighted or not: every method reports every F.
       paper: the paper's values for this row, name -> text.
     """
-    key_evaluate, key_sample = jax.random.split(jax.random.key(config.seed + 1))
-    result = evaluate(config, model, constraints, data.test, trained.params, key_evaluate)
     final = {
         "method": config.method,
         "name": config.name,
@@ -54,15 +52,58 @@ def finish(
         "steps_per_second": trained.steps_per_second,
         "compile_seconds": trained.compile_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
-    } | result
-    draw(config, model, data.test, trained, final, workdir / "figures", key_sample)
+    } | measure(config, model, constraints, data, trained.params)
+    draw(config, model, data.test, trained, final, workdir / "figures")
     write_json(workdir / "final.json", final)
     print(table(final, paper), flush=True)
     return final
 
 
-def evaluate(config, model, constraints, scenes: Scenes, params, key) -> dict:
-    """The part of final.json that is measured: means and standard errors over images.
+def measure(config, model, constraints, data: Data, params) -> dict:
+    """The part of final.json that is measured: of held-out scenes, and of generated ones."""
+    key_evaluate, key_generate = jax.random.split(jax.random.key(config.seed + 1))
+    result = explanations(config, model, constraints, data.test, params, key_evaluate)
+    if config.evaluate.generated:
+        # R_num is about images, of which a posterior may be unsure.
+        of_boxes = tuple(c for c in constraints if c.name not in NUMBER)
+        result["generation"] = dreams(config, model, of_boxes, data, params, key_generate)
+    return result
+
+
+def dreams(config, model, constraints, data: Data, params, key) -> dict[str, dict]:
+    """What `asr_jax.generation` says of samples of the prior, and of the held-out scenes.
+
+    Returns:
+      model, data -> see `asr_jax.generation.describe`; mean and 1 % quantile of the distances to
+      the nearest training scene; for the model the mean of every F, and, where true counts are
+      known, the total variation between its counts and the data's.
+    """
+    samples = asr_jax.generate(
+        params, key, config.evaluate.generated, model=model, constraints=constraints
+    )
+    train, test = (scenes.image[..., 0] for scenes in (data.train, data.test))
+    canvas, largest = model.config.canvas, model.config.max_steps
+    ours = generation.describe(samples["boxes"], samples["count"], canvas, largest)
+    ours |= _distances(generation.nearest(samples["canvas"], train))
+    ours |= {c.name: float(samples[c.name].mean()) for c in constraints}
+    theirs = _distances(generation.nearest(test.astype(np.float32) / 255, train))
+    if data.test.box is not None:
+        theirs |= generation.describe(data.test.box, data.test.count, canvas, largest)
+        ours["count_tv"] = generation.total_variation(ours["counts"], theirs["counts"])
+    return {"model": ours, "data": theirs}
+
+
+def _distances(nearest: np.ndarray) -> dict[str, float]:
+    return {
+        "nearest": float(nearest.mean()),
+        "nearest_1_percent": float(np.quantile(nearest, 0.01)),
+    }
+
+
+def explanations(config, model, constraints, scenes: Scenes, params, key) -> dict:
+    """What `asr_jax.evaluate` says: means and standard errors over images.
+
+    Where the count of final.json that is measured: means and standard errors over images.
 
     Where the count is inferred and known to us, `counts` says the same for each true count.
     """
@@ -74,6 +115,7 @@ def evaluate(config, model, constraints, scenes: Scenes, params, key) -> dict:
         scenes.box,
         model=model,
         constraints=constraints,
+        iwae_samples=config.evaluate.iwae_samples,
     )
     weights = config.constraints.weights
     values["penalty"] = sum(
@@ -81,7 +123,7 @@ def evaluate(config, model, constraints, scenes: Scenes, params, key) -> dict:
         np.zeros(len(scenes.image)),
     )
     count_probs = values.pop("count_probs")
-    result = summarise(values)
+    result = summarise(values) | {"iwae_samples": config.evaluate.iwae_samples}
     if model.config.count is None and scenes.count is not None:
         result["counts"] = by_count(values, count_probs, scenes.count)
     return result
@@ -112,13 +154,13 @@ def by_count(values: dict, count_probs: np.ndarray, true_count: np.ndarray) -> d
     return result
 
 
-def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path, key) -> None:
+def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path) -> None:
     """Writes reconstructions, samples, learning_curves and, of inferred counts, counts (.png)."""
     folder.mkdir(exist_ok=True)
     images = scenes.image[:SHOWN, ..., 0].astype(np.float32) / 255
     scene = jax.device_get(jax.jit(model.reconstruct)(trained.params, jnp.asarray(images)))
     title = f"{config.name}, seed {config.seed}"
-    dreamt = jax.device_get(jax.jit(model.sample, static_argnums=2)(trained.params, key, SAMPLES))
+    dreamt = samples(model, trained.params, config.seed, SAMPLES)
     kls = ["kl_shift", "kl_scale", "kl_appearance"]
     if model.config.count is None:
         kls.insert(0, "kl_count")
@@ -144,6 +186,12 @@ def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path, k
         )
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=160)
+
+
+def samples(model: asr_jax.Model, params, seed: int, num: int) -> asr_jax.Scene:
+    """The first of the samples of the prior that a run shows."""
+    scenes = asr_jax.generate(params, jax.random.key(seed), num, model=model)
+    return asr_jax.Scene(scenes["canvas"], scenes["count"], scenes["boxes"])
 
 
 def ended(workdir: Path) -> bool:
@@ -204,6 +252,17 @@ def table(final: dict, paper: dict[str, str]) -> str:
     title = f"\n{final['name']}, {final['images']} {final['split']} scenes"
     note = "± this run: standard error over images; paper: standard deviation over 3 runs."
     lines = [title, columns(rows), note]
+    if "iwae" in final:
+        bound = f"{final['iwae']:.3f} ± {final['iwae_stderr']:.3f}"
+        lines.append(f"log p(x) >= {bound} nats ({final['iwae_samples']} importance samples)")
+    names = {"model": "samples", "data": "held-out scenes"}
+    for who, row in final.get("generation", {}).items():
+        parts = [f"nearest training scene at {row['nearest']:.2f}"]
+        if "tidy" in row:
+            parts.insert(0, f"{row['tidy']:.1%} have disjoint boxes, all inside")
+        if "count_tv" in row:
+            parts.append(f"counts differ by {row['count_tv']:.3f} (total variation)")
+        lines.append(f"{names[who]}: {', '.join(parts)}")
     for n, row in final.get("counts", {}).items():
         means = ", ".join(f"{name} {row[name]:.3f}" for name in COLUMNS if name in row)
         found = ", ".join(f"{k}: {images}" for k, images in enumerate(row["inferred"]) if images)

@@ -21,15 +21,17 @@ FREE = (
 )
 
 
-def open_workdir(workdir: Path, config: ConfigDict, fingerprint: str, resume: bool) -> None:
+def open_workdir(workdir: Path, config: ConfigDict, facts: dict, resume: bool) -> None:
     """Makes the folder, or makes sure that it holds this very run, on these very scenes.
+
+    `facts` about the scenes, of `build.Data`, are written to config.json with the configuration.
 
     Raises:
       ValueError: the folder holds another configuration, other files, or this run and `resume`
         is not set. Nothing is changed then.
     """
     file = workdir / "config.json"
-    settings = json.loads(config.to_json()) | {"scenes": fingerprint}
+    settings = json.loads(config.to_json()) | facts
     if file.exists():
         saved = json.loads(file.read_text())
         differences = _differences(saved, settings)

@@ -15,12 +15,13 @@ ARGUMENTS = [
 ] + [""]
 OVERLAP = ARGUMENTS + ["asr,tight", "tight,quick"]
 NUMBER = ARGUMENTS + ["air,known", "air,known,quick", "paper,known,air"]
+CANVAS = (50, 50)
 # The possible counts L of each data set of section 6.1.
 NUMBERS = [(mnist13, (1, 3)), (mnist14, (1, 4)), (mnist24, (2, 4))]
 
 
 class Scenes:
-    """What `build.model` and `build.warnings` look at: one scene of each of the counts."""
+    """What `build.check_counts` and `build.warnings` look at: one scene of each of the counts."""
 
     def __init__(self, *counts, canvas=50):
         self.image = np.zeros((len(counts), canvas, canvas, 1), np.uint8)
@@ -34,7 +35,8 @@ def names(constraints):
 @pytest.mark.parametrize("argument", OVERLAP)
 def test_every_argument_builds_a_run(argument):
     config = mnist3.get_config(argument)
-    model = build.model(config, Scenes(3))
+    model = build.model(config, CANVAS)
+    build.check_counts(config, Scenes(3))
     build.optimizer(config)
     constraints = build.constraints(config)
     penalised = build.penalised(config, constraints)
@@ -48,7 +50,8 @@ def test_every_argument_builds_a_run(argument):
 @pytest.mark.parametrize("argument", NUMBER)
 def test_every_number_argument_builds_a_run(argument, data, counts):
     config, scenes = data.get_config(argument), Scenes(*counts)
-    model = build.model(config, scenes).config
+    model = build.model(config, CANVAS).config
+    build.check_counts(config, scenes)
     build.optimizer(config)
     constraints = build.constraints(config)
     asr = config.method == "asr"
@@ -80,7 +83,7 @@ def test_methods_differ_in_prior_and_constraints_only(data):
 
 
 def test_the_counts_are_known_where_nothing_infers_them():
-    assert build.model(mnist3.get_config("asr"), Scenes(3)).config.count == 3
+    assert build.model(mnist3.get_config("asr"), CANVAS).config.count == 3
     assert build.constraints(mnist3.get_config("asr"))[0].name == "F1"  # no R_num
 
 
@@ -116,11 +119,11 @@ def test_fewer_steps_than_objects_are_refused():
     config.model.max_steps = 3
     message = r"K must be at least max\(counts\)=4, got 3: set config.model.max_steps=4"
     with pytest.raises(ValueError, match=message):
-        build.model(config, Scenes(4))
+        build.check_counts(config, Scenes(4))
     config = mnist14.get_config("pprior")
     config.model.max_steps = 3
     with pytest.raises(ValueError, match=message):
-        build.model(config, Scenes(1, 4, 1))
+        build.check_counts(config, Scenes(1, 4, 1))
 
 
 @pytest.mark.parametrize(
@@ -141,24 +144,24 @@ def test_impossible_counts_are_refused(method, counts, message):
 
 def test_a_known_count_that_the_scenes_do_not_have_is_refused():
     with pytest.raises(ValueError, match=r"model.count=3 says .* got counts \[2\]: .*count=-1"):
-        build.model(mnist3.get_config("asr"), Scenes(2))
+        build.check_counts(mnist3.get_config("asr"), Scenes(2))
 
 
 def test_a_typo_in_a_section_is_refused_by_name():
     config = mnist3.get_config("asr")
     config.model = ConfigDict(config.model.to_dict() | {"lstn": 3})
     with pytest.raises(ValueError, match=r"unknown field config.model.lstn: the fields are canvas"):
-        build.model(config, Scenes(3))
+        build.model(config, CANVAS)
 
 
 def test_the_estimator_reaches_the_model():
     config = mnist13.get_config("asr")
-    assert build.model(config, Scenes(1, 3)).config.estimator == "marginal"
+    assert build.model(config, CANVAS).config.estimator == "marginal"
     config.estimator = "concrete"
-    assert build.model(config, Scenes(1, 3)).config.estimator == "concrete"
+    assert build.model(config, CANVAS).config.estimator == "concrete"
     config.estimator = "exact"
     with pytest.raises(ValueError, match="estimator must be one of marginal, concrete, got 'exact"):
-        build.model(config, Scenes(1, 3))
+        build.model(config, CANVAS)
 
 
 def test_a_constraint_without_a_weight_is_only_reported():
@@ -266,24 +269,24 @@ def test_quick_is_quick_with_every_other_preset(data):
 
 def test_a_workdir_of_another_configuration_is_refused_and_left_alone(tmp_path):
     workdir = tmp_path / "run"
-    open_workdir(workdir, mnist3.get_config("asr"), "abc", resume=False)
+    open_workdir(workdir, mnist3.get_config("asr"), {"scenes": "abc"}, resume=False)
     before = (workdir / "config.json").read_text()
     with pytest.raises(
         ValueError, match=r"method is 'asr' there and 'air' here.*another --workdir"
     ):
-        open_workdir(workdir, mnist3.get_config("air"), "abc", resume=True)
+        open_workdir(workdir, mnist3.get_config("air"), {"scenes": "abc"}, resume=True)
     with pytest.raises(ValueError, match="holds this run already: pass --resume"):
-        open_workdir(workdir, mnist3.get_config("asr"), "abc", resume=False)
-    open_workdir(workdir, mnist3.get_config("asr"), "abc", resume=True)
+        open_workdir(workdir, mnist3.get_config("asr"), {"scenes": "abc"}, resume=False)
+    open_workdir(workdir, mnist3.get_config("asr"), {"scenes": "abc"}, resume=True)
     with pytest.raises(ValueError, match="scenes is 'abc' there and 'xyz' here"):
-        open_workdir(workdir, mnist3.get_config("asr"), "xyz", resume=True)
+        open_workdir(workdir, mnist3.get_config("asr"), {"scenes": "xyz"}, resume=True)
     elsewhere = mnist3.get_config("asr")
     elsewhere.data.data_dir = "/another/cache"  # does not change a result
-    open_workdir(workdir, elsewhere, "abc", resume=True)
+    open_workdir(workdir, elsewhere, {"scenes": "abc"}, resume=True)
     assert (workdir / "config.json").read_text() == before
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(ValueError, match="not empty and not a run"):
-        open_workdir(tmp_path, mnist3.get_config("asr"), "abc", resume=False)
+        open_workdir(tmp_path, mnist3.get_config("asr"), {"scenes": "abc"}, resume=False)

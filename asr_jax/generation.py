@@ -1,0 +1,128 @@
+"""What a model dreams of, and how good it is: counts, boxes, and whether it was copied."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asr_jax import metrics
+from asr_jax.constraints.base import Constraint, statistics
+from asr_jax.distributions import CERTAIN
+from asr_jax.evaluate import map_batches
+from asr_jax.model import Model, Params
+from asr_jax.types import Posterior
+
+
+def generate(
+    params: Params,
+    key: jax.Array,
+    num: int,
+    *,
+    model: Model,
+    constraints: tuple[Constraint, ...] = (),
+    batch_size: int = 250,
+) -> dict[str, np.ndarray]:
+    """Ancestral samples of the generative model, n, then where, how large, and what.
+
+    Args:
+      params: of the model.
+      key: one random key; the samples do not depend on `batch_size`.
+      num: N, how many.
+      model: static, as the next.
+      constraints: evaluated on the samples' latents; those on a mean cannot be.
+      batch_size: samples at a time.
+
+    Returns:
+      canvas [N, H, W] in [0, 1], count [N], boxes [N, K, 4] in pixels, of which the first `count`
+      exist, and F of every constraint [N].
+    """
+    function = functools.partial(_generate, params, key, model=model, constraints=constraints)
+    return map_batches(function, num, batch_size)
+
+
+def describe(
+    box: np.ndarray, count: np.ndarray, canvas: tuple[int, int], max_count: int
+) -> dict[str, float | list[float] | None]:
+    """What boxes say of scenes, generated or true.
+
+    Args:
+      box: [N, M, 4] in pixels, of which the first `count` [N] exist.
+      canvas: (H, W) in pixels.
+      max_count: the largest count that has a place in the histogram.
+
+    Returns:
+      images: N; counts: share of scenes with n = 0..max_count objects; disjoint, inside, tidy:
+      share of scenes whose boxes do not overlap, lie inside the canvas, and both; side_mean,
+      side_std: of all objects' sides, in pixels (None: there are no objects).
+    """
+    apart = np.asarray(metrics.disjoint(box, count))
+    within = np.asarray(metrics.inside(box, count, canvas))
+    exist = np.arange(box.shape[1]) < count[:, None]
+    sides = (box[..., 2] - box[..., 0])[exist]
+    return {
+        "images": len(count),
+        "counts": (np.bincount(count, minlength=max_count + 1) / len(count)).tolist(),
+        "disjoint": float(apart.mean()),
+        "inside": float(within.mean()),
+        "tidy": float((apart & within).mean()),
+        "side_mean": float(sides.mean()) if len(sides) else None,
+        "side_std": float(sides.std()) if len(sides) else None,
+    }
+
+
+def total_variation(p: list[float], q: list[float]) -> float:
+    """Half the sum of absolute differences of two distributions over 0, 1, ...: 0 if equal."""
+    longest = max(len(p), len(q))
+    p, q = (np.pad(x, (0, longest - len(x))) for x in (p, q))
+    return float(np.abs(p - q).sum() / 2)
+
+
+def nearest(images: np.ndarray, others: np.ndarray, batch_size: int = 1000) -> np.ndarray:
+    """The Euclidean distance of each image to the nearest of the others, in pixel space.
+
+    Args:
+      images: [N, H, W] in [0, 1].
+      others: [M, H, W] uint8.
+      batch_size: how many of each are compared at a time.
+
+    Returns:
+      [N]; a copy is at 0, give or take the rounding of float32 (0.1).
+    """
+
+    def of(_, some):  # [b, H, W]
+        chunks = (others[i : i + batch_size] for i in range(0, len(others), batch_size))
+        return functools.reduce(jnp.minimum, (_squared_distance(some, chunk) for chunk in chunks))
+
+    return np.sqrt(map_batches(of, len(images), batch_size, images))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "constraints"))
+def _generate(params, key, index, *, model: Model, constraints):
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+    latents, prior, count = model.sample_latents(params, keys)
+    scene = model.scene(params, latents, count)
+    # As a posterior that is sure of n, so that the same functionals apply.
+    exist = jnp.arange(model.config.max_steps) < count[:, None]
+    certain = Posterior(
+        presence_logits=jnp.where(exist, CERTAIN, -CERTAIN),
+        presence_noise=jnp.zeros_like(prior.presence_logits),
+        shift=prior.shift,
+        scale=prior.scale,
+        appearance=prior.appearance,
+        latents=latents,
+    )
+    values = {"canvas": scene.canvas, "count": count, "boxes": scene.boxes}
+    return values | statistics(constraints, certain, model.config.canvas)
+
+
+@jax.jit
+def _squared_distance(images: jax.Array, others: jax.Array) -> jax.Array:
+    """[b, H, W] in [0, 1] and [m, H, W] uint8 -> [b], to the nearest."""
+    x = images.reshape(len(images), -1)
+    y = others.reshape(len(others), -1).astype(jnp.float32) / 255
+    product = jnp.matmul(x, y.T, precision="highest")
+    squares = jnp.sum(x**2, 1)[:, None] - 2 * product + jnp.sum(y**2, 1)
+    return jnp.maximum(squares.min(1), 0)
