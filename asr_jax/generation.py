@@ -105,7 +105,7 @@ def _generate(params, key, index, *, model: Model, constraints):
     latents, prior, count = model.sample_latents(params, keys)
     scene = model.scene(params, latents, count)
     # As a posterior that is sure of n, so that the same functionals apply.
-    exist = jnp.arange(model.config.max_steps) < count[:, None]
+    exist = jnp.arange(model.config.max_steps)[None] < count[:, None]
     certain = Posterior(
         presence_logits=jnp.where(exist, CERTAIN, -CERTAIN),
         presence_noise=jnp.zeros_like(prior.presence_logits),
@@ -124,5 +124,5 @@ def _squared_distance(images: jax.Array, others: jax.Array) -> jax.Array:
     x = images.reshape(len(images), -1)
     y = others.reshape(len(others), -1).astype(jnp.float32) / 255
     product = jnp.matmul(x, y.T, precision="highest")
-    squares = jnp.sum(x**2, 1)[:, None] - 2 * product + jnp.sum(y**2, 1)
+    squares = jnp.sum(x**2, 1)[:, None] - 2 * product + jnp.sum(y**2, 1)[None]
     return jnp.maximum(squares.min(1), 0)

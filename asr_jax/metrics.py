@@ -50,8 +50,8 @@ def mean_iou(
 def disjoint(box: jax.Array, count: jax.Array) -> jax.Array:
     """Whether no two of the first `count` boxes share area: [B, K, 4] and [B] -> [B] bool."""
     overlap = boxes.iou(box[:, :, None], box[:, None]) > 0  # [B, K, K]
-    exist = jnp.arange(box.shape[1]) < count[:, None]
-    pairs = exist[:, :, None] & exist[:, None] & ~jnp.eye(box.shape[1], dtype=bool)
+    exist = jnp.arange(box.shape[1])[None] < count[:, None]
+    pairs = exist[:, :, None] & exist[:, None] & ~jnp.eye(box.shape[1], dtype=bool)[None]
     return ~jnp.any(overlap & pairs, axis=(1, 2))
 
 
@@ -59,5 +59,5 @@ def inside(box: jax.Array, count: jax.Array, canvas: tuple[int, int]) -> jax.Arr
     """Whether the first `count` boxes lie inside the canvas: [B, K, 4] and [B] -> [B] bool."""
     height, width = canvas
     fits = jnp.all(box[..., :2] >= 0, -1) & (box[..., 2] <= width) & (box[..., 3] <= height)
-    exist = jnp.arange(box.shape[1]) < count[:, None]
+    exist = jnp.arange(box.shape[1])[None] < count[:, None]
     return jnp.all(fits | ~exist, axis=1)

@@ -137,6 +137,13 @@ def check_counts(config: ConfigDict, scenes: Scenes) -> None:
         )
 
 
+def check_evaluate(config: ConfigDict) -> None:
+    """Raises ValueError for a number of samples below 0."""
+    for name, value in config.evaluate.items():
+        if value < 0:
+            raise ValueError(f"evaluate.{name} must be at least 0, got {value}: 0 leaves it out")
+
+
 def constraints(config: ConfigDict) -> tuple[asr_jax.Constraint, ...]:
     """R_num where the possible counts are named, and F1..F7; all are reported, weighted or not.
 

@@ -35,6 +35,7 @@ def run(paper: Paper) -> None:
         workdir = Path(WORKDIR.value or f"runs/{config.name}-{build.seeds_name(config)}")
         constraints = build.constraints(config)
         penalised = build.penalised(config, constraints)
+        build.check_evaluate(config)
         data = build.data(config)
         build.check_counts(config, data.train)
         model = build.model(config, data.canvas)

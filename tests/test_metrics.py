@@ -1,5 +1,7 @@
 """Metrics against scipy's matching and by hand."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,3 +117,21 @@ def test_squared_error_by_hand():
 def test_count_accuracy_by_hand():
     got = metrics.count_accuracy(jnp.array([0, 1, 2, 3]), jnp.array([0, 2, 2, 1]))
     np.testing.assert_array_equal(got, [1, 0, 1, 0])
+
+
+def test_disjoint_and_inside_equal_plain_loops():
+    rng = np.random.default_rng(5)
+    box = rng.integers(-1, 9, (300, 3, 2))
+    box = np.concatenate([box, box + rng.integers(1, 5, (300, 3, 1))], -1).astype(np.float32)
+    count = rng.integers(0, 4, 300)
+    apart, within = (
+        np.asarray(metrics.disjoint(box, count)),
+        np.asarray(metrics.inside(box, count, (10, 8))),
+    )
+    for b in range(300):
+        some = box[b, : count[b]]
+        clash = [iou(p, q) > 0 for p, q in itertools.combinations(some, 2)]
+        assert apart[b] == (not any(clash))
+        fits = [x0 >= 0 and y0 >= 0 and x1 <= 8 and y1 <= 10 for x0, y0, x1, y1 in some]
+        assert within[b] == all(fits)
+    assert 0.2 < apart.mean() < 0.9 and 0.2 < within.mean() < 0.9

@@ -23,6 +23,8 @@ TINY = (
     "--config.model.lstm=16",
     "--config.model.hidden=(32,16)",
     "--config.model.window=12",
+    "--config.evaluate.iwae_samples=2",
+    "--config.evaluate.generated=20",
 )
 TIMINGS = ("seconds", "steps_per_second", "compile_seconds")
 
