@@ -27,7 +27,7 @@ def base() -> ConfigDict:
     config.data.canvas = 50  # side, pixels
     config.data.counts = (3,)  # how many objects a scene may have
     config.data.layout = "disjoint"  # "disjoint" or "columns" boxes, or disjoint "pixels"
-    config.data.digit_scale = 0.6  # 1.0: ink of 20 pixels
+    config.data.scale = 0.6  # 1.0: MNIST's ink of 20 pixels, dSprites' largest sprites
     config.data.train_size = 20_000
     config.data.test_size = 1_000
     config.data.seed = 0

@@ -17,7 +17,7 @@ def config(name: str, counts: tuple[int, ...], argument: str) -> ConfigDict:
     config.name = name
     config.data.counts = config.constraints.counts = counts
     config.data.layout = "pixels"
-    config.data.digit_scale = 1.0
+    config.data.scale = 1.0
     config.data.train_size = 40_000
     config.data.test_size = 2_000
     config.model.count = -1

@@ -43,8 +43,7 @@ def data(config: ConfigDict) -> Data:
         train, test = user_scenes.split(scenes, settings.test_size, settings.seed)
         source = settings.path
     else:
-        scenes = multi_mnist.scene_config(settings)
-        train, test, source = multi_mnist.load(scenes, settings.digits_dir, settings.data_dir)
+        train, test, source = multi_mnist.from_config(settings)
     if settings.split == "validation":
         train, test = user_scenes.split(train, len(test.image), settings.seed)
     if len(test.image) < 2:
