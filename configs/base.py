@@ -4,6 +4,7 @@ A config file's `get_config(argument)` gets what follows its name after a colon,
 presets in any order: `--config=configs/mnist3.py:air,quick`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
@@ -22,6 +23,8 @@ def base() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.path = ""  # an .npz of your own scenes; empty: the scenes described below
+    config.data.objects = "mnist"  # what they show: "mnist" or "dsprites"
+    config.data.shapes = ("square", "ellipse", "heart")  # of dsprites
     config.data.digits_dir = ""  # folder of MNIST idx files; empty: ASR_MNIST_DIR, TFDS, embedded
     config.data.data_dir = ""  # cache of the scenes; empty: ASR_DATA_DIR, or ~/.cache/asr_jax
     config.data.canvas = 50  # side, pixels
@@ -82,6 +85,12 @@ def base() -> ConfigDict:
     config.train.side_by_side = "auto"  # several seeds in one program: "yes", "no"; "no" on CPUs
     config.train.parallel = "auto"  # "pmap", "shard_map", or "auto"
     return config
+
+
+def scale_prior(side: float, canvas: int, variance: float) -> tuple[float, float]:
+    """The prior over the logit of a side as a fraction of the canvas, centred on `side` pixels."""
+    fraction = side / canvas
+    return math.log(fraction / (1 - fraction)), variance
 
 
 def paper(config: ConfigDict) -> None:
