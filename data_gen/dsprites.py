@@ -122,15 +122,17 @@ def tfds_sprites(scale: float) -> list[list[np.ndarray]]:
     """The sprites of TFDS, which downloads them once: [3][40], uint8 [s, s]; needs TensorFlow."""
     import tensorflow_datasets as tfds  # slow, and not needed to draw
 
-    # 737,280 pictures, of which these 120 are in the first position, where the sprite turns about
-    # a corner of the pixel grid, as it does when it is drawn here.
-    pictures = tfds.load("dsprites", split="train", decoders={"image": tfds.decode.SkipDecoding()})
+    # Of 737,280 pictures these 120 are in the first position, where a sprite turns about a corner
+    # of the pixel grid, as it does when it is drawn here. Only they are decoded.
     fixed = {"label_scale": SCALES.index(scale), "label_x_position": 0, "label_y_position": 0}
-    for name, value in fixed.items():
-        pictures = pictures.filter(lambda picture, n=name, v=value: picture[n] == v)
+    read = dict.fromkeys(("image", "label_shape", "label_orientation", *fixed), True)
+    decoders = tfds.decode.PartialDecoding(read, {"image": tfds.decode.SkipDecoding()})
+    batches = tfds.load("dsprites", split="train", batch_size=4096, decoders=decoders)
     sprites = {}
-    for picture in tfds.as_numpy(pictures):
-        key = int(picture["label_shape"]), int(picture["label_orientation"])
-        ink = np.asarray(Image.open(io.BytesIO(picture["image"]))) > 0  # they are 0 or 1
-        sprites[key] = crop_to_ink(ink * np.uint8(255))
+    for batch in tfds.as_numpy(batches):
+        match = np.logical_and.reduce([batch[name] == value for name, value in fixed.items()])
+        for i in np.flatnonzero(match):
+            ink = np.asarray(Image.open(io.BytesIO(batch["image"][i]))) > 0  # they are 0 or 1
+            key = batch["label_shape"][i], batch["label_orientation"][i]
+            sprites[key] = crop_to_ink(ink * np.uint8(255))
     return [[sprites[label, step] for step in range(40)] for label in range(len(SHAPES))]

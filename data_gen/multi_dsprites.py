@@ -29,6 +29,9 @@ class SceneConfig(builder.SceneConfig):
         if not names or not set(names) <= set(dsprites.SHAPES) or len(set(names)) < len(names):
             rule = f"be a tuple that names some of {', '.join(dsprites.SHAPES)}, each once"
             builder.refuse("shapes", rule, self.shapes)
+        side = max(1, round(17 * self.scale))  # the smallest sprite's, a heart's
+        if self.canvas < side:
+            builder.refuse("canvas", f"be at least a sprite's side, {side}", self.canvas)
 
 
 class MultiDsprites(builder.SceneBuilder, skip_registration=True):
