@@ -93,7 +93,7 @@ class Inference(nn.Module):
         """images: [B, H, W] in [0, 1] -> Posterior, [B, K, ...]."""
         config, batch = self.config, images.shape[0]
         # The image's share of the LSTM's input is the same at every step: project it once.
-        features = encode_image(images, config.encoder)
+        features = encode_image(images, config)
         image_gates = nn.Dense(4 * config.lstm, use_bias=False, name="image")(features)
 
         steps = nn.scan(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax.types import Gaussian
+from asr_jax.types import Gaussian, ModelConfig
 
 MIN_STD = 1e-4  # of every Gaussian, so that no density is unbounded
 PATCH, STRIDE = 7, 5  # pixels; neighbouring patches share two rows or columns
@@ -75,23 +75,25 @@ def lstm_start(batch: int, features: int):
 
 
 class PatchEncoder(nn.Module):
-    """Overlapping 7x7 patches at stride 5 through an MLP shared by all places, then a dense layer.
+    """Overlapping 7x7 patches at stride 5 through an MLP shared by all places.
 
     Patches are strided slices and a matmul rather than a convolution, whose gradient is slow
-    on CPUs. The canvas is padded evenly, so that every pixel lies in a patch. The dense layer
-    is there for counts: which object comes first flips where two objects lie level, and a
-    posterior that sees a linear map of the places flips so softly that it doubts n there.
+    on CPUs. The canvas is padded evenly, so that every pixel lies in a patch.
+
+    Where counts are inferred, a dense layer over all places (`hidden` units) helps: which object
+    comes first flips where two objects lie level, and a posterior that sees a linear map of the
+    places flips so softly that it doubts n there. Where n is known, boxes are better without.
     """
 
     features: tuple[int, ...] = (64, 32)
-    hidden: int = 512
+    hidden: int = 0
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: [B, H, W] -> features [B, 512]."""
+        """images: [B, H, W] -> [B, hidden], or features [B, P * Q * 32] of the P x Q places."""
         patches = extract_patches(images)  # [B, P, Q, 49]
         places = MLP(self.features, nn.relu)(patches).reshape(images.shape[0], -1)
-        return MLP((self.hidden,), nn.relu, name="dense")(places)
+        return MLP((self.hidden,), nn.relu, name="dense")(places) if self.hidden else places
 
 
 def extract_patches(images: jax.Array) -> jax.Array:
@@ -110,8 +112,8 @@ def extract_patches(images: jax.Array) -> jax.Array:
     return x.reshape(images.shape[0], rows, columns, PATCH * PATCH)
 
 
-def encode_image(images: jax.Array, encoder: str) -> jax.Array:
+def encode_image(images: jax.Array, config: ModelConfig) -> jax.Array:
     """What the posterior's LSTM sees of the images [B, H, W] -> [B, F]. Call inside a module."""
-    if encoder == "patches":
-        return PatchEncoder(name="patches")(images)
+    if config.encoder == "patches":
+        return PatchEncoder(hidden=config.encoder_hidden, name="patches")(images)
     return images.reshape(images.shape[0], -1)

@@ -34,6 +34,7 @@ class ModelConfig:
     hidden: tuple[int, ...] = (512, 256)  # appearance encoder; the decoder mirrors it
     head: int = 64  # units of the hidden layer of every small head
     encoder: str = "patches"  # what the posterior's LSTM sees: "patches" or "raw" pixels
+    encoder_hidden: int = 0  # units of a dense layer after the patches; 0: none
     prior: str = "learned"  # "fixed": independent objects; "learned": an LSTM
     learned_scale: bool = False  # the learned prior also moves p(scale | shift)
     scale_prior: tuple[float, float] = (-1.0, 0.05)  # mean, variance of the side before sigmoid
@@ -89,6 +90,11 @@ class ModelConfig:
         if len(set(self.possible_counts)) < len(self.possible_counts):
             raise ValueError(
                 f"model.possible_counts must name each count once, got {self.possible_counts}"
+            )
+        if self.encoder_hidden < 0 or (self.encoder_hidden and self.encoder != "patches"):
+            raise ValueError(
+                "model.encoder_hidden must be at least 0, and 0 unless model.encoder='patches', got "
+                f"{self.encoder_hidden} with encoder={self.encoder!r}: set it 0"
             )
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"model.hidden needs sizes of at least 1, got {self.hidden}")

@@ -4,6 +4,7 @@ A config file's `get_config(argument)` gets what follows its name after a colon,
 presets in any order: `--config=configs/mnist3.py:air,quick`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
@@ -22,12 +23,14 @@ def base() -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.path = ""  # an .npz of your own scenes; empty: the scenes described below
+    config.data.objects = "mnist"  # what they show: "mnist" or "dsprites"
+    config.data.shapes = ("square", "ellipse", "heart")  # of dsprites
     config.data.digits_dir = ""  # folder of MNIST idx files; empty: ASR_MNIST_DIR, TFDS, embedded
     config.data.data_dir = ""  # cache of the scenes; empty: ASR_DATA_DIR, or ~/.cache/asr_jax
     config.data.canvas = 50  # side, pixels
     config.data.counts = (3,)  # how many objects a scene may have
     config.data.layout = "disjoint"  # "disjoint" or "columns" boxes, or disjoint "pixels"
-    config.data.digit_scale = 0.6  # 1.0: ink of 20 pixels
+    config.data.scale = 0.6  # 1.0: MNIST's ink of 20 pixels, dSprites' largest sprites
     config.data.train_size = 20_000
     config.data.test_size = 1_000
     config.data.seed = 0
@@ -42,6 +45,7 @@ def base() -> ConfigDict:
     config.model.hidden = (512, 256)
     config.model.head = 64
     config.model.encoder = "patches"
+    config.model.encoder_hidden = 0
     config.model.prior = "learned"
     config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
@@ -95,9 +99,16 @@ def quick(config: ConfigDict) -> None:
     config.evaluate.generated = 1_000
 
 
+def scale_prior(side: float, canvas: int, variance: float) -> tuple[float, float]:
+    """The prior over the logit of a side as a fraction of the canvas, centred on `side` pixels."""
+    fraction = side / canvas
+    return math.log(fraction / (1 - fraction)), variance
+
+
 def paper(config: ConfigDict) -> None:
     """The paper's encoder, epochs and learning rate, and the released code's prior over sides."""
     config.model.encoder = "raw"
+    config.model.encoder_hidden = 0
     config.model.scale_prior = (-1.0, 0.05)
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.optimizer.schedule = "constant"

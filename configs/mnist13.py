@@ -18,4 +18,4 @@ from configs import number
 
 def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD[,known|quick|paper], METHOD one of asr, air, pprior; known goes with air."""
-    return number.config("mnist13", (1, 3), argument)
+    return number.config("mnist13", (1, 3), argument, number.mnist)

@@ -12,4 +12,4 @@ from configs import number
 
 def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD[,known|quick|paper], METHOD one of asr, air, pprior; known goes with air."""
-    return number.config("mnist14", (1, 4), argument)
+    return number.config("mnist14", (1, 4), argument, number.mnist)

@@ -17,30 +17,19 @@ the 1,000 test scenes; 41 steps/s where nothing else ran:
     air, pprior with all 60 epochs, and paper: not yet run
 """
 
-import math
-
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, overlap
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD[,quick|paper|tight], METHOD one of asr, air, pprior."""
-    config = base.base()
-    config.name = "mnist3"
+    config = overlap.config("mnist3")
     # What is known of the digits' side, 12 of 50 pixels, is the same for every method.
-    config.model.scale_prior = (math.log(12 / 50 / (1 - 12 / 50)), 0.05)
-    config.constraints.weights = ConfigDict(
-        dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
+    config.model.scale_prior = base.scale_prior(12, 50, 0.05)
+    return base.apply(
+        config, argument, {"paper": base.paper, "tight": tight, "quick": overlap.quick}
     )
-    return base.apply(config, argument, {"paper": base.paper, "tight": tight, "quick": quick})
-
-
-def quick(config: ConfigDict) -> None:
-    """A minute or so, to see that everything works; the result is not a result."""
-    base.quick(config)
-    config.data.train_size = 5_000
-    config.train.epochs = 12
 
 
 def tight(config: ConfigDict) -> None:

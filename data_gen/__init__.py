@@ -1,4 +1,4 @@
-"""Scenes to train on: generated ones (`multi_mnist`) and a user's own (`user_scenes`).
+"""Scenes to train on: `multi_mnist` and `multi_dsprites` generate them, `user_scenes` loads yours.
 
 The builders stand in their modules, so that importing this package does not import TFDS.
 """

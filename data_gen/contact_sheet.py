@@ -1,10 +1,15 @@
 """A picture of a few scenes, to look at before training on them."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from absl import app, flags, logging
 from matplotlib.figure import Figure
+from ml_collections import config_flags
 
 from asr_jax.plots import COLOURS, draw_scene
+from data_gen.builder import Dataset
 from data_gen.scenes import Scenes
 
 ROWS, COLUMNS = 4, 8
@@ -35,3 +40,20 @@ def save_contact_sheet(scenes: Scenes, path: str | Path) -> None:
                 weight="bold",
             )
     figure.savefig(path, dpi=120)
+
+
+def command(from_config: Callable[[Mapping[str, Any]], Dataset]) -> None:
+    """The command line of a data set: builds its scenes from `config.data`, and draws some."""
+    config = config_flags.DEFINE_config_file("config", None, "Configuration with a `data` section.")
+    data_dir = flags.DEFINE_string("data_dir", "", "Overrides config.data.data_dir.")
+    out = flags.DEFINE_string("out", "contact_sheet.png", "The picture to write.")
+    flags.mark_flag_as_required("config")
+
+    def main(_) -> None:
+        logging.set_verbosity(logging.INFO)
+        data = config.value.data
+        data.data_dir = data_dir.value or data.data_dir
+        save_contact_sheet(from_config(data).train, out.value)
+        logging.info("Wrote %s", out.value)
+
+    app.run(main)

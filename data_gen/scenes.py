@@ -22,6 +22,19 @@ class Scenes(NamedTuple):
     box: np.ndarray | None  # float32 [N, M, 4], pixels (x0, y0, x1, y1), half-open; 0 where absent
     label: np.ndarray | None  # int32 [N, M]; -1 where absent
     source_index: np.ndarray | None  # int32 [N, M], position in the split's file; -1 where absent
+    orientation: np.ndarray | None = None  # float32 [N, M], radians; 0 where absent
+    scale: np.ndarray | None = None  # float32 [N, M], 1 is the source's largest; 0 where absent
+
+
+class Sprites(NamedTuple):
+    """What the scenes of one split are made of: S objects."""
+
+    draw: Callable[[int], np.ndarray]  # row in 0..S-1 -> a sprite, uint8 [s, s]
+    labels: np.ndarray  # int32 [S]
+    index: np.ndarray  # int32 [S]: position in the source
+    facts: dict[str, np.ndarray]  # further fields of Scenes -> float32 [S]
+    source: str  # for people: where the sprites come from
+    sha256: str  # of all that `draw` and the arrays say
 
 
 def crop_to_ink(image: np.ndarray) -> np.ndarray:
@@ -74,7 +87,7 @@ def place(
     if sides.max(initial=0) > canvas:
         raise ValueError(
             f"canvas must be at least a sprite's side, {sides.max()}, got {canvas}: raise"
-            " config.data.canvas or lower config.data.digit_scale"
+            " config.data.canvas or lower config.data.scale"
         )
     pairs = [
         (i, j, LAYOUTS[layout](sprites[i], sprites[j]))
@@ -94,7 +107,7 @@ def place(
     raise ValueError(
         f"no {layout!r} layout of {len(sprites)} sprites with sides {sides.tolist()} in {tried}"
         f" tries on a canvas of {canvas}: raise config.data.canvas, or lower config.data.counts or"
-        " config.data.digit_scale"
+        " config.data.scale"
     )
 
 

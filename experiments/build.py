@@ -11,8 +11,10 @@ from ml_collections import ConfigDict
 
 import asr_jax
 from asr_jax.constraints.base import check_names
-from data_gen import multi_mnist, user_scenes
+from data_gen import multi_dsprites, multi_mnist, user_scenes
 from data_gen.scenes import Scenes
+
+OBJECTS = {"mnist": multi_mnist, "dsprites": multi_dsprites}  # config.data.objects
 
 
 class Data(NamedTuple):
@@ -46,13 +48,17 @@ def data(config: ConfigDict) -> Data:
     settings = config.data
     if settings.split not in ("test", "validation"):
         raise ValueError(f"data.split must be test or validation, got {settings.split!r}")
+    if settings.objects not in OBJECTS:
+        raise ValueError(
+            f"data.objects must be one of {', '.join(OBJECTS)}, got {settings.objects!r}: "
+            "set config.data.objects, or config.data.path for scenes of your own"
+        )
     if settings.path:
         scenes = user_scenes.load_npz(settings.path)
         train, test = user_scenes.split(scenes, settings.test_size, settings.seed)
         source = settings.path
     else:
-        scenes = multi_mnist.scene_config(settings)
-        train, test, source = multi_mnist.load(scenes, settings.digits_dir, settings.data_dir)
+        train, test, source = OBJECTS[settings.objects].from_config(settings)
     if settings.split == "validation":
         train, test = user_scenes.split(train, len(test.image), settings.seed)
     if len(test.image) < 2:

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base, mnist3, mnist13, mnist14, mnist24
+from configs import (
+    base,
+    dsprites3,
+    dsprites13,
+    dsprites14,
+    dsprites24,
+    mnist3,
+    mnist13,
+    mnist14,
+    mnist24,
+)
 from experiments import build
 from experiments.workdir import open_workdir
 
@@ -18,6 +28,8 @@ NUMBER = ARGUMENTS + ["air,known", "air,known,quick", "paper,known,air"]
 CANVAS = (50, 50)
 # The possible counts L of each data set of section 6.1.
 NUMBERS = [(mnist13, (1, 3)), (mnist14, (1, 4)), (mnist24, (2, 4))]
+NUMBERS += [(dsprites13, (1, 3)), (dsprites14, (1, 4)), (dsprites24, (2, 4))]
+EVERY = [mnist3, dsprites3] + [data for data, _ in NUMBERS]
 
 
 class Scenes:
@@ -32,9 +44,12 @@ def names(constraints):
     return [constraint.name for constraint in constraints]
 
 
-@pytest.mark.parametrize("argument", OVERLAP)
-def test_every_argument_builds_a_run(argument):
-    config = mnist3.get_config(argument)
+@pytest.mark.parametrize(
+    "data, argument",
+    [(mnist3, argument) for argument in OVERLAP] + [(dsprites3, word) for word in ARGUMENTS],
+)
+def test_every_argument_builds_a_run(data, argument):
+    config = data.get_config(argument)
     model = build.model(config, CANVAS)
     build.check_counts(config, Scenes(3))
     build.optimizer(config)
@@ -46,7 +61,9 @@ def test_every_argument_builds_a_run(argument):
     assert names(constraints) == expected
 
 
-@pytest.mark.parametrize("data, counts", NUMBERS, ids=["13", "14", "24"])
+@pytest.mark.parametrize(
+    "data, counts", NUMBERS, ids=lambda value: getattr(value, "__name__", None)
+)
 @pytest.mark.parametrize("argument", NUMBER)
 def test_every_number_argument_builds_a_run(argument, data, counts):
     config, scenes = data.get_config(argument), Scenes(*counts)
@@ -65,9 +82,9 @@ def test_every_number_argument_builds_a_run(argument, data, counts):
     assert build.warnings(config, scenes) == []
 
 
-@pytest.mark.parametrize("data", [mnist3, mnist13, mnist14, mnist24])
+@pytest.mark.parametrize("data", EVERY, ids=lambda data: data.__name__)
 def test_methods_differ_in_prior_and_constraints_only(data):
-    methods = ["asr", "air", "pprior"] + (["air,known"] if data is not mnist3 else [])
+    methods = ["asr", "air", "pprior"] + ([] if data in (mnist3, dsprites3) else ["air,known"])
     asr, *others = (data.get_config(method).to_dict() for method in methods)
     for config in (asr, *others):
         for section, field in (
@@ -80,6 +97,17 @@ def test_methods_differ_in_prior_and_constraints_only(data):
     assert all(asr == other for other in others)
     # The possible counts are a prior for those who ask for it alone.
     assert all(not data.get_config(m).model.possible_counts for m in ("asr", "air", "pprior"))
+
+
+@pytest.mark.parametrize("data", EVERY, ids=lambda data: data.__name__)
+def test_the_prior_over_sides_lies_between_the_bounds_on_sides(data):
+    config = data.get_config()
+    mean, variance = config.model.scale_prior
+    side = config.data.canvas / (1 + np.exp(-mean))
+    low, high = config.constraints.c_min, config.constraints.c_max
+    assert low < side < high and variance > 0
+    named = config.data.objects in data.__name__
+    assert named and config.data.canvas == (64 if config.data.objects == "dsprites" else 50)
 
 
 def test_the_counts_are_known_where_nothing_infers_them():
@@ -260,7 +288,7 @@ def test_bad_ramps_are_refused(name, ramp):
         build.penalised(config, build.constraints(config))
 
 
-@pytest.mark.parametrize("data", [mnist3, mnist13, mnist14, mnist24])
+@pytest.mark.parametrize("data", EVERY, ids=lambda data: data.__name__)
 def test_quick_is_quick_with_every_other_preset(data):
     quick, both = data.get_config("quick"), data.get_config("quick,paper")
     assert both.train.epochs == quick.train.epochs < data.get_config("paper").train.epochs == 300

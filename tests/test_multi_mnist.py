@@ -13,18 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen import multi_mnist, scenes, sources
-from data_gen.multi_mnist import SceneConfig
+from data_gen import builder, multi_mnist, scenes, sources
+from data_gen.multi_mnist import MultiMnist, SceneConfig
 
 SMALL = SceneConfig(train_size=60, test_size=7)
 MIXED = SceneConfig(
-    counts=(0, 1, 4), layout="pixels", digit_scale=1.0, train_size=100, test_size=10, seed=3
+    counts=(0, 1, 4), layout="pixels", scale=1.0, train_size=100, test_size=10, seed=3
 )
-DIGITS = {split: sources.embedded_digits(split) for split in ("train", "test")}
+DIGITS = {split: sources.embedded_digits(split) for split in builder.SPLITS}
 
 
 def load(config, path):
     return multi_mnist.load(config, digits_dir="embedded", data_dir=str(path))
+
+
+def generate(config, split="train"):
+    sprites = multi_mnist.sprites(DIGITS[split], config.scale)
+    return list(builder.generate(config, sprites, split))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,8 @@ def test_shapes_types_and_padding(config, cache):
     assert dataset.source == "embedded MNIST subset (7,000 train, 1,000 test)"
     for split, size in (("train", config.train_size), ("test", config.test_size)):
         part, slots = getattr(dataset, split), max(config.counts)
-        shapes = {name: (array.shape, array.dtype) for name, array in part._asdict().items()}
+        arrays = {name: array for name, array in part._asdict().items() if array is not None}
+        shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         assert shapes == {
             "image": ((size, 50, 50, 1), np.uint8),
             "count": ((size,), np.int32),
@@ -85,9 +91,10 @@ def test_train_and_test_draw_on_their_own_digits(cache):
 
 def test_splits_have_their_own_random_numbers():
     config = dataclasses.replace(SMALL, train_size=5, test_size=5)
+    sprites = multi_mnist.sprites(DIGITS["train"], config.scale)
     train, test = (
-        [scene["box"] for scene in multi_mnist.generate(config, DIGITS["train"], split)]
-        for split in ("train", "test")
+        [scene["box"] for scene in builder.generate(config, sprites, split)]
+        for split in builder.SPLITS
     )
     assert not np.array_equal(train, test)
 
@@ -101,13 +108,13 @@ def test_counts_come_in_equal_shares_and_random_order(cache):
 
 
 def test_golden_bytes():
-    # Whoever changes these bytes on purpose raises multi_mnist.VERSION, or old caches are read.
+    # Whoever changes these bytes on purpose raises MultiMnist.VERSION, or old caches are read.
     hashes = {}
     for name, config in (("small", SMALL), ("mixed", MIXED)):
-        drawn = multi_mnist.generate(config, DIGITS["train"], "train")
+        drawn = generate(config)
         content = b"".join(scene["image"].tobytes() + scene["box"].tobytes() for scene in drawn)
         hashes[name] = hashlib.sha256(content).hexdigest()
-    assert multi_mnist.VERSION == "1.0.0"
+    assert MultiMnist.VERSION == "1.0.0"
     assert hashes == {
         "small": "61620d03934f9b6cbbf969a68f3a22eb503b28c1e8dee94de0e1b071d0016a76",
         "mixed": "5f3a6884adb6381b19e6ad1bcde36e646cdab9250af9a02a1d55bb61524c5cce",
@@ -115,29 +122,30 @@ def test_golden_bytes():
 
 
 def test_every_setting_and_every_digit_changes_the_name(monkeypatch):
-    changes = dict(counts=(2,), layout="columns", digit_scale=0.61, canvas=51, seed=1)
+    changes = dict(counts=(2,), layout="columns", scale=0.61, canvas=51, seed=1)
     changes |= dict(train_size=61, test_size=8)
     assert set(changes) == {field.name for field in dataclasses.fields(SceneConfig)}
-    names = [multi_mnist.fingerprint(SMALL, DIGITS)]
+    sprites = {split: multi_mnist.sprites(DIGITS[split], SMALL.scale) for split in builder.SPLITS}
+    names = [builder.fingerprint(MultiMnist, SMALL, sprites)]
     for name, value in changes.items():
         changed = dataclasses.replace(SMALL, **{name: value})
-        names.append(multi_mnist.fingerprint(changed, DIGITS))
-    for split in ("train", "test"):
-        other = DIGITS | {split: DIGITS[split]._replace(sha256="0")}
-        names.append(multi_mnist.fingerprint(SMALL, other))
-    moved = {split: digits._replace(source="elsewhere") for split, digits in DIGITS.items()}
-    assert multi_mnist.fingerprint(SMALL, moved) == names[0]
-    monkeypatch.setattr(multi_mnist, "VERSION", "1.0.1")
-    names.append(multi_mnist.fingerprint(SMALL, DIGITS))
+        names.append(builder.fingerprint(MultiMnist, changed, sprites))
+    for split in builder.SPLITS:
+        other = sprites | {split: sprites[split]._replace(sha256="0")}
+        names.append(builder.fingerprint(MultiMnist, SMALL, other))
+    moved = {split: part._replace(source="elsewhere") for split, part in sprites.items()}
+    assert builder.fingerprint(MultiMnist, SMALL, moved) == names[0]
+    monkeypatch.setattr(MultiMnist, "VERSION", "1.0.1")
+    names.append(builder.fingerprint(MultiMnist, SMALL, sprites))
     assert len(set(names)) == len(changes) + 4
 
 
 def test_the_cache_is_read_and_not_built_again(cache, monkeypatch, capfd):
     built = load(SMALL, cache)
-    drawn = list(multi_mnist.generate(SMALL, DIGITS["train"], "train"))
+    drawn = generate(SMALL)
     np.testing.assert_array_equal(built.train.image, [scene["image"] for scene in drawn])
 
-    monkeypatch.setattr(multi_mnist, "generate", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(builder, "generate", lambda *_: pytest.fail("built again"))
     capfd.readouterr()
     same(load(SMALL, cache), built)
     assert capfd.readouterr().out == ""
@@ -164,17 +172,17 @@ def test_a_killed_build_leaves_nothing_to_read(tmp_path):
     process.join()
     assert list(tmp_path.glob("*/*/*incomplete*"))  # it was caught at work
     dataset = load(config, tmp_path)
-    last = list(multi_mnist.generate(config, DIGITS["train"], "train"))[-1]
+    last = generate(config)[-1]
     np.testing.assert_array_equal(dataset.train.image[-1], last["image"])
 
 
 def test_the_slower_of_two_builders_reads_what_the_faster_wrote(tmp_path, cache, monkeypatch):
-    def overtaken(*args, generate=multi_mnist.generate):
+    def overtaken(*args, generate=builder.generate):
         monkeypatch.undo()
         load(SMALL, tmp_path)  # the other process finishes while this one is at work
         yield from generate(*args)
 
-    monkeypatch.setattr(multi_mnist, "generate", overtaken)
+    monkeypatch.setattr(builder, "generate", overtaken)
     same(load(SMALL, tmp_path), load(SMALL, cache))
 
 
@@ -206,8 +214,8 @@ def test_a_layout_that_does_not_fit_is_named(tmp_path, monkeypatch):
         ({"counts": (2, 2)}, r"name each count once, got \(2, 2\)"),
         ({"counts": 3}, r"must be a tuple of whole numbers, such as \(1, 3\), got 3"),
         ({"layout": "grid"}, "layout must be one of disjoint, columns, pixels, got grid"),
-        ({"digit_scale": 0.0}, "digit_scale must be above 0, got 0.0"),
-        ({"digit_scale": float("nan")}, "digit_scale must be above 0, got nan"),
+        ({"scale": 0.0}, "scale must be above 0, got 0.0"),
+        ({"scale": float("nan")}, "scale must be above 0, got nan"),
         ({"train_size": 0}, "train_size must be at least 1, got 0: set config.data.train_size"),
         ({"test_size": -1}, "test_size must be at least 1, got -1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
@@ -222,10 +230,11 @@ def test_settings_out_of_range(setting, message):
 
 def test_scene_config_takes_its_own_fields_only():
     data = dataclasses.asdict(SMALL) | {"counts": [1, 3], "path": "", "digits_dir": "x"}
-    assert multi_mnist.scene_config(data) == dataclasses.replace(SMALL, counts=(1, 3))
+    config = builder.scene_config(SceneConfig, data)
+    assert config == dataclasses.replace(SMALL, counts=(1, 3)) and type(config) is SceneConfig
     del data["seed"]
     with pytest.raises(KeyError, match="seed"):
-        multi_mnist.scene_config(data)
+        builder.scene_config(SceneConfig, data)
 
 
 def test_command_line_builds_and_draws(tmp_path):
@@ -244,6 +253,6 @@ def test_command_line_builds_and_draws(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert sheet.read_bytes().startswith(b"\x89PNG")
-    assert f"Digits: {DIGITS['train'].source}." in done.stderr
+    assert f"Objects: {DIGITS['train'].source}." in done.stderr
     assert f"in {tmp_path}/cache" in done.stderr
     assert list((tmp_path / "cache").glob("*/disjoint_count2_*/*/dataset_info.json"))

@@ -15,6 +15,7 @@ from asr_jax.networks import (
     extract_patches,
     lstm_start,
 )
+from asr_jax.types import ModelConfig
 
 # Edge -> (places, rows of padding before the first pixel), by hand: 7-pixel patches every
 # 5 pixels cover 7, 12, 17, ..., 52, ..., 67; what is too much is split, the odd one after.
@@ -63,27 +64,30 @@ def test_every_pixel_is_in_some_patch(size):
     np.testing.assert_array_equal(np.setdiff1d(numbers, seen), [])
 
 
-def test_patch_encoder_applies_one_mlp_at_every_place_and_a_dense_layer_to_all():
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_patch_encoder_applies_one_mlp_at_every_place_and_a_dense_layer_to_all(hidden):
     images = jnp.asarray(np.random.default_rng(1).uniform(size=(2, 8, 12)), jnp.float32)
-    encoder = PatchEncoder((5, 3), hidden=7)
+    encoder = PatchEncoder((5, 3), hidden)
     params = randomised(encoder.init(jax.random.key(0), images))
     got = encoder.apply(params, images)
-    assert got.shape == (2, 7)
+    assert got.shape == (2, hidden or 12)
 
     def layer(x, params):
         return np.maximum(x @ params["kernel"] + params["bias"], 0)
 
-    mlp, dense = (float64(params["params"][name]) for name in ("MLP_0", "dense"))
+    mlp = float64(params["params"]["MLP_0"])
     x = np.float64(extract_patches(images))  # tested above; [2, 2, 2, 49]
     x = layer(layer(x, mlp["Dense_0"]), mlp["Dense_1"]).reshape(2, 2 * 2 * 3)
-    np.testing.assert_allclose(got, layer(x, dense["Dense_0"]), rtol=1e-5, atol=1e-5)
+    if hidden:
+        x = layer(x, float64(params["params"]["dense"])["Dense_0"])
+    np.testing.assert_allclose(got, x, rtol=1e-5, atol=1e-5)
 
 
 def test_raw_encoder_sees_the_pixels_row_by_row():
     class Encoder(nn.Module):
         @nn.compact
         def __call__(self, images):
-            return encode_image(images, "raw")
+            return encode_image(images, ModelConfig(encoder="raw"))
 
     images = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     got = Encoder().apply({}, jnp.asarray(images))

@@ -1,0 +1,21 @@
+"""Multi-dSprites-3: three non-overlapping shapes of 11 to 16 pixels on a 64 x 64 canvas (Table 2).
+
+python -m experiments.overlap --config=configs/dsprites3.py
+
+Not yet run.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, overlap
+
+
+def get_config(argument: str = "asr") -> ConfigDict:
+    """argument: METHOD[,quick|paper], METHOD one of asr, air, pprior."""
+    config = overlap.config("dsprites3")
+    config.data.objects = "dsprites"
+    config.data.canvas = 64
+    # What is known of the shapes' side, 13.4 of 64 pixels on average, give or take 2.
+    config.model.scale_prior = base.scale_prior(13.4, 64, 0.05)
+    config.constraints.c_min, config.constraints.c_max = 12.0, 15.0
+    return base.apply(config, argument, {"paper": base.paper, "quick": overlap.quick})
