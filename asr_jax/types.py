@@ -93,7 +93,7 @@ class ModelConfig:
             )
         if self.encoder_hidden < 0 or (self.encoder_hidden and self.encoder != "patches"):
             raise ValueError(
-                "model.encoder_hidden must be at least 0, and 0 unless model.encoder='patches', got "
+                "model.encoder_hidden must be 0, or above with model.encoder='patches', got "
                 f"{self.encoder_hidden} with encoder={self.encoder!r}: set it 0"
             )
         if not self.hidden or min(self.hidden) < 1:
