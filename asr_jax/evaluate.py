@@ -14,7 +14,7 @@ from asr_jax import metrics
 from asr_jax.constraints.base import Constraint, statistics
 from asr_jax.distributions import CountChain
 from asr_jax.model import Model, Params
-from asr_jax.objective import elbo_terms, iwae
+from asr_jax.objective import APART, elbo_terms, iwae
 
 
 def evaluate(
@@ -122,7 +122,8 @@ def _evaluate(params, key, index, image, count, box, *, model: Model, constraint
         "kl_appearance": terms.kl_appearance,
     } | statistics(constraints, posterior, model.config.canvas)
     if iwae_samples:
-        values["iwae"] = iwae(params, keys, images, model=model, samples=iwae_samples)
+        apart = jax.vmap(jax.random.fold_in, (0, None))(keys, APART)
+        values["iwae"] = iwae(params, apart, images, model=model, samples=iwae_samples)
     if count is not None:
         values["acc"] = metrics.count_accuracy(scene.count, count)
         if box is not None:

@@ -12,8 +12,8 @@ from asr_jax import metrics
 from asr_jax.constraints.base import Constraint, statistics
 from asr_jax.distributions import CERTAIN
 from asr_jax.evaluate import map_batches
+from asr_jax.generative import as_posterior
 from asr_jax.model import Model, Params
-from asr_jax.types import Posterior
 
 
 def generate(
@@ -104,18 +104,11 @@ def _generate(params, key, index, *, model: Model, constraints):
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
     latents, prior, count = model.sample_latents(params, keys)
     scene = model.scene(params, latents, count)
-    # As a posterior that is sure of n, so that the same functionals apply.
+    # Sure of n, so that the functionals are of the objects that were drawn.
     exist = jnp.arange(model.config.max_steps)[None] < count[:, None]
-    certain = Posterior(
-        presence_logits=jnp.where(exist, CERTAIN, -CERTAIN),
-        presence_noise=jnp.zeros_like(prior.presence_logits),
-        shift=prior.shift,
-        scale=prior.scale,
-        appearance=prior.appearance,
-        latents=latents,
-    )
+    certain = prior.replace(presence_logits=jnp.where(exist, CERTAIN, -CERTAIN))
     values = {"canvas": scene.canvas, "count": count, "boxes": scene.boxes}
-    return values | statistics(constraints, certain, model.config.canvas)
+    return values | statistics(constraints, as_posterior(certain, latents), model.config.canvas)
 
 
 @jax.jit

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from asr_jax.distributions import known_presence
 from asr_jax.networks import MLP, GaussianHead, LSTMStep, lstm_start
-from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Prior
+from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Posterior, Prior
 
 
 class FixedPrior(nn.Module):
@@ -132,6 +132,18 @@ class Decoder(nn.Module):
         dark = nn.initializers.constant(-2.0)
         logits = nn.Dense(window * window, bias_init=dark)(x)
         return nn.sigmoid(logits).reshape(appearance.shape[:-1] + (window, window))
+
+
+def as_posterior(prior: Prior, latents: Latents) -> Posterior:
+    """A sample of the prior in the struct that constraints look at."""
+    return Posterior(
+        presence_logits=prior.presence_logits,
+        presence_noise=jnp.zeros_like(prior.presence_logits),
+        shift=prior.shift,
+        scale=prior.scale,
+        appearance=prior.appearance,
+        latents=latents,
+    )
 
 
 def prior_module(config: ModelConfig) -> nn.Module:

@@ -6,6 +6,9 @@
 The sum over n is exact, so presence needs no score function, no temperature and no baseline; the
 continuous latents are reparameterised. `concrete` relaxes presence instead, as the authors'
 released code does.
+
+The penalty is on the posterior, from which the prior learns. It can be on samples of the prior as
+well: a Gaussian has tails, and generates what no posterior has seen unless it is told.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ import jax.numpy as jnp
 
 from asr_jax.constraints.base import Constraint, evaluate, penalty
 from asr_jax.distributions import CountChain, binary_concrete, gaussian
-from asr_jax.generative import canvases, log_likelihood
+from asr_jax.generative import as_posterior, canvases, log_likelihood
 from asr_jax.model import Model, Params
 from asr_jax.types import ModelConfig, Posterior, Prior, Terms
 
 STOP = 0.9  # lost presence at which the relaxed chain ends
+APART = 2**32 - 1  # folded into a key for noise that no image's index can give
 
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
@@ -35,6 +39,7 @@ def elbo_with_penalty(
     model: Model,
     constraints: tuple[Constraint, ...] = (),
     presence_prior: jax.Array | None = None,
+    prior_weights: Mapping[str, jax.Array] | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
     """The objective of ASR, to be *maximised*: mean over the batch of ELBO - sum_i w_i max(F_i, 0).
@@ -51,6 +56,8 @@ def elbo_with_penalty(
       constraints: functionals of the posterior (static).
       presence_prior: log-odds of one more object in the geometric prior over n, traced, for a
         schedule; None: the model's. Other priors over n do not look at it.
+      prior_weights: multipliers for some of the constraints, evaluated on samples of the prior,
+        one an image, instead of on the posterior; None: the prior learns from the posterior alone.
       axis_name: the mapped axis over devices, where there is one. Noise follows the *global*
         index of an example, and constraints on the mean see every device's images, so that a
         batch split over devices gives the same values.
@@ -59,8 +66,8 @@ def elbo_with_penalty(
       The objective, a scalar (nats), and its `Terms`, [B] each.
 
     Raises:
-      ValueError: a constraint without a weight, or a weight without a constraint; a functional
-        that does not return [B].
+      ValueError: a constraint without a weight, or a weight (of either kind) without a constraint;
+        a functional that does not return [B].
     """
     terms = elbo(
         params,
@@ -72,7 +79,13 @@ def elbo_with_penalty(
         axis_name=axis_name,
     )
     terms = terms.replace(penalty=penalty(terms.constraints, weights, terms.elbo))
-    return jnp.mean(terms.elbo - terms.penalty), terms
+    if prior_weights:
+        keys = _image_keys(jax.random.fold_in(key, APART), len(images), axis_name)
+        latents, prior, _ = model.sample_latents(params, keys)
+        some = tuple(c for c in constraints if c.name in prior_weights)
+        values = evaluate(some, as_posterior(prior, latents), model.config.canvas, axis_name)
+        terms = terms.replace(prior_penalty=penalty(values, prior_weights, terms.elbo))
+    return jnp.mean(terms.elbo - terms.penalty - terms.prior_penalty), terms
 
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
@@ -90,12 +103,7 @@ def elbo(
 
     Arguments as in `elbo_with_penalty`.
     """
-    batch = images.shape[0]
-    index = jnp.arange(batch)
-    if axis_name is not None:
-        index = index + jax.lax.axis_index(axis_name) * batch
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-    posterior = model.posterior(params, keys, images)
+    posterior = model.posterior(params, _image_keys(key, len(images), axis_name), images)
     terms = elbo_terms(params, posterior, images, model=model, presence_prior=presence_prior)
     values = evaluate(constraints, posterior, model.config.canvas, axis_name)
     return terms.replace(constraints=values)
@@ -177,8 +185,17 @@ def elbo_terms(
         kl_scale=kl_scale,
         kl_appearance=kl_appearance,
         penalty=jnp.zeros_like(log_p),
+        prior_penalty=jnp.zeros_like(log_p),
         constraints={},
     )
+
+
+def _image_keys(key: jax.Array, batch: int, axis_name: str | None) -> jax.Array:
+    """A key for each image of this device's share, by its index in the whole batch: [B]."""
+    index = jnp.arange(batch)
+    if axis_name is not None:
+        index = index + jax.lax.axis_index(axis_name) * batch
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
 def _marginal(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):

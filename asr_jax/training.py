@@ -73,6 +73,7 @@ class Schedule:
 
     weights: dict[str, jax.Array]  # constraint name -> multiplier
     presence_prior: jax.Array | None = None  # log-odds of the geometric prior; None: the model's
+    prior_weights: dict[str, jax.Array] | None = None  # the same for samples of the prior
 
 
 def init_state(model: Model, tx: optax.GradientTransformation, seed: int) -> TrainState:
@@ -114,6 +115,7 @@ def train_step(
             model=model,
             constraints=constraints,
             presence_prior=schedule.presence_prior,
+            prior_weights=schedule.prior_weights,
             axis_name=axis_name,
         )
         return -objective, terms

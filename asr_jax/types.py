@@ -180,4 +180,5 @@ class Terms:
     kl_scale: jax.Array  # [B]
     kl_appearance: jax.Array  # [B]
     penalty: jax.Array  # [B]  sum_i weight_i max(F_i, 0)
-    constraints: dict[str, jax.Array]  # F_i, each [B]
+    prior_penalty: jax.Array  # [B]  the same of a sample of the prior, with weights of its own
+    constraints: dict[str, jax.Array]  # F_i of the posterior, each [B]

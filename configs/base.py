@@ -63,6 +63,7 @@ def base() -> ConfigDict:
     config.constraints.epsilon = 3.0  # allowed difference of two sides, pixels
     config.constraints.tight = 0.0  # largest side that "tight" allows, pixels; 0: not used
     config.constraints.weights = ConfigDict()  # name -> multiplier; the others are only reported
+    config.constraints.prior_weights = ConfigDict()  # the same on samples of the learned prior
     config.constraints.ramps = ConfigDict()  # name -> (start, end), fractions of the run
 
     config.optimizer = ConfigDict()  # fields of asr_jax.OptimizerConfig
@@ -111,6 +112,7 @@ def paper(config: ConfigDict) -> None:
     config.model.encoder_hidden = 0
     config.model.scale_prior = (-1.0, 0.05)
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
+    config.constraints.prior_weights = ConfigDict()  # the posterior is regularised, nothing else
     config.optimizer.schedule = "constant"
     config.optimizer.warmup = 0
     config.optimizer.weight_decay = 0.0
@@ -144,4 +146,5 @@ def apply(
     config.model.prior = "fixed" if config.method == "air" else "learned"
     if config.method != "asr":
         config.constraints.weights = ConfigDict()
+        config.constraints.prior_weights = ConfigDict()
     return config

@@ -186,6 +186,12 @@ def penalised(
             )
     weighted = tuple(constraint for constraint in constraints if constraint.name in weights)
     check_names([constraint.name for constraint in weighted], weights)
+    for name in config.constraints.prior_weights:
+        if name not in weights:
+            raise ValueError(
+                f"config.constraints.prior_weights.{name} must name one of the weights "
+                f"{', '.join(weights) or '(none)'}: give it a weight, 0 if need be"
+            )
     return weighted
 
 
@@ -211,7 +217,11 @@ def schedule(config: ConfigDict, first: int, last: int, total: int) -> asr_jax.S
         left = np.clip(1 - progress / until, 0, 1)
         log_odds = log_odds + left * (config.train.presence_prior_start - log_odds)
     log_odds = np.broadcast_to(np.float32(log_odds), progress.shape)
-    return asr_jax.Schedule(weights=weights, presence_prior=log_odds)
+    prior_weights = {
+        name: np.full(progress.shape, weight, np.float32)
+        for name, weight in config.constraints.prior_weights.items()
+    }
+    return asr_jax.Schedule(weights, log_odds, prior_weights or None)
 
 
 def frozen(kind: type, section: str, **fields: Any):
