@@ -230,6 +230,45 @@ def test_the_penalty_is_the_weighted_sum_of_positive_parts():
     np.testing.assert_allclose(objective, np.mean(terms.elbo - terms.penalty), rtol=1e-6)
 
 
+def test_the_penalty_on_the_prior_is_an_expectation_over_its_own_samples():
+    """The first object's place is a Gaussian that has seen nothing: E max(x, 0) in closed form."""
+    model = small_model()
+    params = model.init(jax.random.key(6))
+    constraints = (Constraint("high", high), Constraint("low", low))
+
+    def penalised(params, prior_weights, number=4_000):
+        return elbo_with_penalty(
+            params,
+            jax.random.key(7),
+            np.repeat(small_images(1), number, axis=0),
+            {"high": 0.0, "low": 5.0},
+            model=model,
+            constraints=constraints,
+            prior_weights=prior_weights,
+        )
+
+    objective, terms = penalised(params, {"high": 3.0})
+    prior = model.prior(params, model.posterior(params, None, small_images(1)).latents)
+    loc, std = float(prior.shift.loc[0, 0, 0]), float(prior.shift.std[0, 0, 0])
+    expected = 3 * (std * norm.pdf(loc / std) + loc * norm.cdf(loc / std))
+    error = np.std(terms.prior_penalty) / np.sqrt(4_000)
+    assert np.mean(terms.prior_penalty) == pytest.approx(expected, abs=4 * error)
+    total = np.mean(terms.elbo - terms.penalty - terms.prior_penalty)
+    np.testing.assert_allclose(objective, total, rtol=1e-6)
+    # The posterior's own penalty is as before, and only the prior is moved by the other.
+    without, _ = penalised(params, None)
+    np.testing.assert_allclose(objective + np.mean(terms.prior_penalty), without, rtol=1e-6)
+    gradients = [
+        jax.grad(lambda p, w=w: penalised(p, w, 8)[0])(params) for w in (None, {"high": 3.0})
+    ]
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), *gradients)
+    for part in ("inference", "decoder"):
+        assert max(jax.tree.leaves(moved[part])) < 1e-5
+    assert max(jax.tree.leaves(moved["prior"])) > 1e-2
+    with pytest.raises(ValueError, match="weights without a constraint: nothing"):
+        penalised(params, {"nothing": 1.0}, 8)
+
+
 def high(posterior, canvas):
     return posterior.latents.shift[:, 0, 0]
 

@@ -40,11 +40,19 @@ def images(count=32, seed=0):
     )
 
 
-def full_batch_step(state, batch, rate, weights=WEIGHTS, model=MODEL, constraints=CONSTRAINTS):
+def full_batch_step(
+    state, batch, rate, weights=WEIGHTS, model=MODEL, constraints=CONSTRAINTS, prior_weights=None
+):
     """One step of gradient ascent, written out."""
     key = jax.random.fold_in(state.key, state.step)
     gradient, _ = jax.grad(elbo_with_penalty, has_aux=True)(
-        state.params, key, batch, weights, model=model, constraints=constraints
+        state.params,
+        key,
+        batch,
+        weights,
+        model=model,
+        constraints=constraints,
+        prior_weights=prior_weights,
     )
     return jax.tree.map(lambda p, g: p + rate * g, state.params, gradient)
 
@@ -80,12 +88,16 @@ def test_one_step_on_many_devices_equals_the_full_batch_step(kind, devices):
     steps = functools.partial(train_steps_, model=MODEL, constraints=CONSTRAINTS, tx=tx)
     run = data_parallel(steps, kind=kind, devices=jax.devices()[:devices])
     start = replicate((state, data), jax.devices()[:devices])
-    after, metrics = run(*start, index, constant(WEIGHTS, 1))
-    expected = full_batch_step(state, data[index[0]].astype(np.float32) / 255, 1e-3)
+    schedule = constant(WEIGHTS, 1).replace(prior_weights=constant({"F2": 9.0}, 1).weights)
+    after, metrics = run(*start, index, schedule)
+    batch = data[index[0]].astype(np.float32) / 255
+    expected = full_batch_step(state, batch, 1e-3, prior_weights={"F2": 9.0})
     moved = tree_max_difference(expected, state.params)
     # Rounding only: with shard_map's default check_vma the step would be `devices` times as long.
     assert tree_max_difference(after.params, expected) < 1e-4 * moved
-    assert metrics["loss"].shape == (1,)
+    assert metrics["loss"].shape == (1,) and metrics["prior_penalty"] > 0
+    terms = metrics["nelbo"] + metrics["penalty"] + metrics["prior_penalty"]
+    np.testing.assert_allclose(metrics["loss"], terms, rtol=1e-6)
 
 
 def balance(params, key, batch, shares):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from data_gen import user_scenes
 from tests.end_to_end.runs import assert_same_run, final, metrics, run, run_killed, run_tiny
 
 
@@ -26,8 +27,13 @@ def test_a_run_leaves_what_it_promises(finished):
     assert "embedded" in final["data"] and final["seed"] == 0 and final["acc"] == 1.0
     for name in ("nelbo", "se", "acc", "miou", "penalty", *(f"F{i}" for i in range(1, 8))):
         assert np.isfinite(final[name]) and final[f"{name}_stderr"] >= 0
-    # Flat: the count is known, so that there is nothing to say about each.
-    assert all(not isinstance(value, dict | list) for value in final.values())
+    assert "counts" not in final  # the count is known: there is nothing to say about each
+    assert final["iwae"] > -final["nelbo"] and final["iwae_samples"] == 2
+    dreams, scenes = final["generation"]["model"], final["generation"]["data"]
+    assert dreams["images"] == 20 and scenes["images"] == 20 and dreams["count_tv"] == 0.0
+    assert scenes["tidy"] == 1.0 and 0 <= dreams["tidy"] <= dreams["inside"] <= 1
+    assert dreams["nearest"] > 0 and np.isfinite([dreams[f"F{i}"] for i in range(1, 8)]).all()
+    assert "samples: " in output and "log p(x) >=" in output
     assert [row["step"] for row in metrics(workdir)] == [4, 8, 12, 16]
     for name in ("reconstructions", "samples", "learning_curves"):
         assert (workdir / "figures" / f"{name}.png").stat().st_size > 5_000
@@ -73,8 +79,45 @@ def test_runs_are_compared_side_by_side(shared, finished, tmp_path):
     for workdir in (finished[0], other):
         assert workdir.name in output and f"{final(workdir)['nelbo']:.3f} ±" in output
     assert out.stat().st_size > 5_000
+    assert (tmp_path / "compare-samples.png").stat().st_size > 5_000
     output = run(shared, "compare", tmp_path, other, f"--out={out}", expect=1)
     assert "not a finished run" in output and "Traceback" not in output
+
+
+def test_a_finished_run_is_measured_again_to_the_same_numbers(shared, finished):
+    workdir, _ = finished
+    before = final(workdir)
+    (workdir / "final.json").write_text(json.dumps(before | {"nelbo": 0.0, "generation": {}}))
+    output = run(shared, "evaluate", workdir)
+    assert final(workdir) == before and f"{before['nelbo']:.3f} ±" in output
+
+
+def test_scenes_are_sampled_from_a_finished_run(shared, finished, tmp_path):
+    workdir, _ = finished
+    arguments = (f"--workdir={workdir}", "--num=6")
+    run(shared, "sample", *arguments, f"--out={tmp_path / 'grid.png'}")
+    assert (tmp_path / "grid.png").stat().st_size > 5_000
+    scenes = [tmp_path / f"{seed}.npz" for seed in (0, 0, 1)]
+    for seed, file in zip((0, 0, 1), scenes, strict=True):
+        run(shared, "sample", *arguments, f"--seed={seed}", f"--out={file}")
+    first, again, other = (user_scenes.load_npz(str(file)) for file in scenes)
+    assert first.image.shape == (6, 50, 50, 1) and first.count.tolist() == [3] * 6
+    np.testing.assert_array_equal(first.image, again.image)
+    assert (first.image != other.image).any()
+
+
+def test_a_checkpoint_without_the_prior_that_its_config_names_is_refused(shared, tmp_path):
+    workdir = tmp_path / "run"
+    overlap(shared, workdir, config="mnist3.py:air")
+    config = json.loads((workdir / "config.json").read_text())
+    config["model"]["prior"] = "learned"
+    (workdir / "config.json").write_text(json.dumps(config))
+    output = run(shared, "sample", f"--workdir={workdir}", expect=1)
+    assert "belongs to another model: params/prior" in output and "Traceback" not in output
+    output = run(shared, "sample", f"--workdir={tmp_path}", expect=1)
+    assert "not a finished run" in output and "Traceback" not in output
+    output = run(shared, "sample", f"--workdir={workdir}", "--out=samples.txt", expect=1)
+    assert "--out must end in one of .png, .pdf, .svg, .npz, got samples.txt" in output
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_last_good_state(shared, tmp_path):
@@ -126,6 +169,9 @@ BAD = {
     "schedule": (["--config.optimizer.schedule=step"], "optimizer.schedule must be one of"),
     "epochs": (["--config.train.epochs=0"], "train.epochs must be at least 1, got 0"),
     "parallel": (["--config.train.parallel=mpi"], "parallel must be one of auto, pmap"),
+    "objects": (["--config.data.objects=cars"], "data.objects must be one of mnist, dsprites"),
+    "scale": (["--config.data.scale=0.0"], "scale must be above 0, got 0.0"),
+    "samples": (["--config.evaluate.generated=-1"], "evaluate.generated must be at least 0"),
     "one image": (["--config.data.test_size=1"], "at least 2 test scenes, got 1"),
 }
 
