@@ -251,7 +251,7 @@ def test_the_penalty_on_the_prior_is_an_expectation_over_its_own_samples():
     prior = model.prior(params, model.posterior(params, None, small_images(1)).latents)
     loc, std = float(prior.shift.loc[0, 0, 0]), float(prior.shift.std[0, 0, 0])
     expected = 3 * (std * norm.pdf(loc / std) + loc * norm.cdf(loc / std))
-    error = np.std(terms.prior_penalty) / np.sqrt(4_000)
+    error = float(np.std(terms.prior_penalty)) / np.sqrt(4_000)
     assert np.mean(terms.prior_penalty) == pytest.approx(expected, abs=4 * error)
     total = np.mean(terms.elbo - terms.penalty - terms.prior_penalty)
     np.testing.assert_allclose(objective, total, rtol=1e-6)
