@@ -32,8 +32,9 @@ def test_a_run_leaves_what_it_promises(finished):
     dreams, scenes = final["generation"]["model"], final["generation"]["data"]
     assert dreams["images"] == 20 and scenes["images"] == 20 and dreams["count_tv"] == 0.0
     assert scenes["tidy"] == 1.0 and 0 <= dreams["tidy"] <= dreams["inside"] <= 1
+    assert final["tidy"] == dreams["tidy"] and final["tidy_stderr"] < 0.5 / np.sqrt(20) + 1e-9
     assert dreams["nearest"] > 0 and np.isfinite([dreams[f"F{i}"] for i in range(1, 8)]).all()
-    assert "samples: " in output and "log p(x) >=" in output
+    assert "samples: " in output and f"{final['iwae']:.3f} ±" in output
     assert [row["step"] for row in metrics(workdir)] == [4, 8, 12, 16]
     for name in ("reconstructions", "samples", "learning_curves"):
         assert (workdir / "figures" / f"{name}.png").stat().st_size > 5_000
