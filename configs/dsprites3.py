@@ -20,4 +20,6 @@ def get_config(argument: str = "asr") -> ConfigDict:
     # The paper allows 15 pixels. Boxes grow to what they are allowed, and with 15 those of hearts
     # (11 pixels) are too large; with much less, turned squares (16 pixels) lose their corners.
     config.constraints.c_min, config.constraints.c_max = 12.0, 14.5
+    # Objects that the prior dreams of are to be apart and inside the image, too.
+    config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
     return base.apply(config, argument, {"paper": base.paper, "quick": overlap.quick})

@@ -15,8 +15,6 @@ def config(name: str) -> ConfigDict:
     config.constraints.weights = ConfigDict(
         dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
     )
-    # Objects that the prior dreams of are to be apart and inside the image, too.
-    config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
     return config
 
 

@@ -74,6 +74,9 @@ def run(paper: Paper) -> None:
             )
         except CheckpointError as error:
             sys.exit(f"error: {error}")
+        except loop.Stopped as stopped:
+            print(f"{stopped}: go on with --resume", file=sys.stderr)
+            sys.exit(1)
         for seed, result in trained.items():
             if not isinstance(result, FloatingPointError):
                 one = of_seed(config, seed)

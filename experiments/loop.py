@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,10 @@ class Trained(NamedTuple):
     # After it, and of all seeds at once if they are side by side; None: fewer than two dispatches.
     steps_per_second: float | None
     history: list[dict]  # the lines of metrics.jsonl
+
+
+class Stopped(Exception):
+    """A signal ended the run early; its state is saved."""
 
 
 def total_steps(config: ConfigDict, images: int) -> int:
@@ -104,6 +109,7 @@ def train(
 
     Raises:
       CheckpointError: a checkpoint of another model.
+      Stopped: SIGTERM or SIGINT came, and everything is saved. A second one ends at once.
     """
     settings, seeds = config.train, list(workdirs)
     side_by_side = len(seeds) > 1
@@ -138,6 +144,7 @@ def train(
         logs = {seed: closing(MetricsLog(workdirs[seed], step)) for seed in seeds}
         name = workdirs[seeds[0]].name if not side_by_side else f"{len(seeds)} seeds"
         bar = closing(tqdm(total=total, initial=step, unit=" steps", desc=name, file=sys.stdout))
+        signals = stack.enter_context(caught(signal.SIGTERM, signal.SIGINT))
         started, times = time.monotonic(), []
 
         def save(seed, step, state, loss):
@@ -168,13 +175,15 @@ def train(
                     save(seed, first, good, np.inf)
                     continue
                 rows.append(logs[seed].write(step, of(seed, values)))
-                if step % save_every == 0 or step == total:
+                if step % save_every == 0 or step == total or signals:
                     recent = logs[seed].rows[-save_every // per_dispatch :]
                     save(seed, step, state, float(np.mean([row["loss"] for row in recent])))
             shown = ("loss", "nelbo", "penalty")
             shown = {name: f"{np.mean([row[name] for row in rows]):.1f}" for name in shown if rows}
             bar.set_postfix(shown, refresh=False)
             bar.update(per_dispatch)
+            if signals and step < total:
+                raise Stopped(f"stopped by {signals[0]} at step {step} of {total}, which is saved")
 
     first, last = (times[0], times[-1]) if times else (None, 0.0)
     rate = (len(times) - 1) * per_dispatch / (last - first) if len(times) > 1 else None
@@ -184,6 +193,28 @@ def train(
         or Trained(of(seed, params), total, before + last, first, rate, logs[seed].rows)
         for seed in seeds
     }
+
+
+@contextlib.contextmanager
+def caught(*numbers: signal.Signals) -> Iterator[list[str]]:
+    """A list that gets the name of the first of these signals; after it, they do what they did."""
+    names = []
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number, _):
+        names.append(signal.Signals(number).name)
+        restore()  # who asks twice does not want to wait
+
+    for number in numbers:
+        signal.signal(number, note)
+    try:
+        yield names
+    finally:
+        restore()
 
 
 def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:

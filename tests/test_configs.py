@@ -194,12 +194,12 @@ def test_the_estimator_reaches_the_model():
 
 
 def test_a_weight_on_the_prior_belongs_to_a_weighted_constraint():
-    config = mnist3.get_config("asr")
+    config = dsprites3.get_config("asr")
     schedule = build.schedule(config, 0, 5, 10)
     assert set(schedule.prior_weights) == {"F1", "F2", "F3", "F4", "F5"}
     assert schedule.prior_weights["F1"].shape == (5,)
     for argument in ("air", "pprior", "asr,paper"):  # the posterior's constraints alone, or none
-        assert build.schedule(mnist3.get_config(argument), 0, 5, 10).prior_weights is None
+        assert build.schedule(dsprites3.get_config(argument), 0, 5, 10).prior_weights is None
     del config.constraints.weights["F2"]
     with pytest.raises(ValueError, match="prior_weights.F2 must name one of the weights F1, F3"):
         build.penalised(config, build.constraints(config))

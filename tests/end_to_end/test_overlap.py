@@ -1,12 +1,24 @@
 """Real runs of `python -m experiments.overlap`, tiny, each in a process of its own."""
 
 import json
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
 
 from data_gen import user_scenes
-from tests.end_to_end.runs import assert_same_run, final, metrics, run, run_killed, run_tiny
+from tests.end_to_end.runs import (
+    TINY,
+    assert_same_run,
+    command,
+    final,
+    metrics,
+    run,
+    run_killed,
+    run_tiny,
+)
 
 
 def overlap(shared, workdir, *arguments, config="mnist3.py", **keywords):
@@ -60,16 +72,43 @@ def test_the_same_command_again_is_refused_and_resume_finds_it_finished(shared, 
     assert (workdir / "metrics.jsonl").read_text() == before
 
 
-def test_a_killed_run_ends_where_an_uninterrupted_one_does(shared, tmp_path):
+LONGER = "--config.train.epochs=40"  # 160 steps
+
+
+@pytest.fixture(scope="module")
+def whole(shared, tmp_path_factory):
+    """A longer run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    overlap(shared, workdir, LONGER)
+    return workdir
+
+
+def test_a_killed_run_ends_where_an_uninterrupted_one_does(shared, whole, tmp_path):
     """SIGKILL in the middle, then --resume: the same metrics and parameters, bit for bit."""
-    longer = "--config.train.epochs=40"  # 160 steps
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    overlap(shared, whole, longer)
+    killed = tmp_path / "killed"
     once = killed / "checkpoints" / "24"
-    run_killed(shared, "overlap", "mnist3.py", killed, longer, once=once)
+    run_killed(shared, "overlap", "mnist3.py", killed, LONGER, once=once)
     assert not (killed / "checkpoints" / "160").exists()
-    overlap(shared, killed, longer, "--resume")
+    overlap(shared, killed, LONGER, "--resume")
     assert_same_run(killed, whole, 160)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_stop_saves_and_goes_on_where_it_was(shared, whole, tmp_path, number):
+    stopped = tmp_path / "stopped"
+    where = ("--config=configs/mnist3.py", f"--workdir={stopped}", *TINY, LONGER)
+    process = subprocess.Popen(**command(shared, "overlap", *where))
+    while not (stopped / "metrics.jsonl").exists() or not metrics(stopped):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    output, _ = process.communicate()
+    last = metrics(stopped)[-1]["step"]
+    assert f"stopped by {number.name} at step {last} of 160, which is saved" in output
+    assert "--resume" in output and "Traceback" not in output and process.returncode == 1
+    assert (stopped / "checkpoints" / str(last)).is_dir() and last < 160
+    overlap(shared, stopped, LONGER, "--resume")
+    assert_same_run(stopped, whole, 160)
 
 
 def test_runs_are_compared_side_by_side(shared, finished, tmp_path):
