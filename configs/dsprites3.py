@@ -22,4 +22,10 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.c_min, config.constraints.c_max = 12.0, 14.5
     # Objects that the prior dreams of are to be apart and inside the image, too.
     config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
-    return base.apply(config, argument, {"paper": base.paper, "quick": overlap.quick})
+    return base.apply(config, argument, {"paper": paper, "quick": overlap.quick})
+
+
+def paper(config: ConfigDict) -> None:
+    """As `base.paper`, with the paper's bound on sides."""
+    base.paper(config)
+    config.constraints.c_max = 15.0
