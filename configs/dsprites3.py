@@ -1,8 +1,15 @@
 """Multi-dSprites-3: three non-overlapping shapes of 11 to 16 pixels on a 64 x 64 canvas (Table 2).
 
-python -m experiments.overlap --config=configs/dsprites3.py
+    python -m experiments.overlap --config=configs/dsprites3.py
 
-Not yet run.
+Measured on one CPU core each (about 20 minutes for 60 epochs) with drawn sprites, on the 1,000
+test scenes; tidy: share of 10,000 samples of the prior whose boxes are disjoint and inside.
+
+    argument                               seed   nELBO    SE    mean IoU   tidy
+    asr                                      0    151.0   12.1    0.743    0.944
+    asr                                      1    151.7   12.8    0.739    0.962
+    air      --config.train.epochs=12        0    189.2   22.8    0.414    0.074
+    air, pprior with all 60 epochs, and paper: not yet run
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,16 @@
 """Multi-MNIST-14: scenes of 1 or 4 digits of 20 pixels on a 50 x 50 canvas (Table 1).
 
-python -m experiments.number --config=configs/mnist14.py
+    python -m experiments.number --config=configs/mnist14.py
 
-Not yet run.
+Measured with all of MNIST on one CPU core each (6 to 8 minutes for 12 epochs; two at a time on two
+cores), on the 2,000 test scenes:
+
+    argument                          seed   nELBO    ACC     SE    mean IoU
+    asr                                 0    305.2   1.000   28.5    0.833
+    asr                                 1    305.5   1.000   28.4    0.826
+    asr                                 2    304.6   1.000   27.6    0.829
+
+    air; air,known; pprior; paper: not yet run
 """
 
 from ml_collections import ConfigDict
