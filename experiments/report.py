@@ -109,8 +109,6 @@ def _distances(nearest: np.ndarray) -> dict[str, float]:
 def explanations(config, model, constraints, scenes: Scenes, params, key) -> dict:
     """What `asr_jax.evaluate` says: means and standard errors over images.
 
-    Where the count of final.json that is measured: means and standard errors over images.
-
     Where the count is inferred and known to us, `counts` says the same for each true count.
     """
     values = asr_jax.evaluate(
@@ -195,7 +193,7 @@ def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path) -
 
 
 def samples(model: asr_jax.Model, params, seed: int, num: int) -> asr_jax.Scene:
-    """The first of the samples of the prior that a run shows."""
+    """Samples of the prior; the same seed gives the same ones, and fewer are the first of more."""
     scenes = asr_jax.generate(params, jax.random.key(seed), num, model=model)
     return asr_jax.Scene(scenes["canvas"], scenes["count"], scenes["boxes"])
 

@@ -6,13 +6,11 @@ python -m experiments.sample --workdir=runs/mnist3-asr-seed0 --out=samples.png
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 from absl import app, flags, logging
 
-import asr_jax
 from asr_jax import plots
-from experiments import runs
+from experiments import report, runs
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A finished run, or one of its seeds' folders.")
 NUM = flags.DEFINE_integer("num", 32, "How many scenes.", lower_bound=1)
@@ -34,15 +32,13 @@ def main(_) -> None:
         run = runs.load(workdir)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    key = jax.random.key(SEED.value)
-    scenes = asr_jax.generate(run.params, key, NUM.value, model=run.model)
+    scenes = report.samples(run.model, run.params, SEED.value, NUM.value)
     if out.suffix == ".npz":
-        image = np.round(scenes["canvas"] * 255).astype(np.uint8)
-        np.savez_compressed(out, image=image, count=scenes["count"], box=scenes["boxes"])
+        image = np.round(scenes.canvas * 255).astype(np.uint8)
+        np.savez_compressed(out, image=image, count=scenes.count, box=scenes.boxes)
     else:
-        dreamt = asr_jax.Scene(scenes["canvas"], scenes["count"], scenes["boxes"])
         title = f"{run.config.name}, seed {run.config.seed}: samples of the prior"
-        plots.samples(dreamt, title).savefig(out, dpi=160)
+        plots.samples(scenes, title).savefig(out, dpi=160)
     print(f"Wrote {out}")
 
 
