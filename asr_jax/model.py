@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from asr_jax.distributions import CountChain
 from asr_jax.types import Latents, ModelConfig, Posterior, Prior
 
 Params = Any  # {"inference": ..., "prior": ..., "decoder": ...}
+
+_jit = functools.partial(jax.jit, static_argnums=0)  # of a method: the model is static
 
 
 @struct.dataclass
@@ -27,10 +30,11 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Pure functions that share one static configuration; hashable, holds no parameters."""
+    """Pure, jitted functions that share one static configuration; hashable, holds no parameters."""
 
     config: ModelConfig
 
+    @_jit
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters; the key is consumed."""
         keys = jax.random.split(key, 3)
@@ -44,6 +48,7 @@ class Model:
             "decoder": self._decoder.init(keys[2], code),
         }
 
+    @_jit
     def posterior(self, params: Params, keys: jax.Array | None, images: jax.Array) -> Posterior:
         """q(z, n | x) and one sample of its latents.
 
@@ -58,6 +63,7 @@ class Model:
             noise = inference.draw_noise(keys, self.config)
         return self._inference.apply(params["inference"], images, noise)
 
+    @_jit
     def prior(
         self, params: Params, latents: Latents, presence_prior: jax.Array | None = None
     ) -> Prior:
@@ -67,12 +73,14 @@ class Model:
         """
         return self._prior.apply(params["prior"], latents, presence_prior)
 
+    @_jit
     def render(self, params: Params, latents: Latents) -> jax.Array:
         """Each object alone on its canvas: [B, K, H, W]."""
         windows = self._decoder.apply(params["decoder"], latents.appearance)  # [B, K, h, w]
         centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
         return spatial.write(windows, centre, side, self.config.canvas)
 
+    @_jit
     def scene(self, params: Params, latents: Latents, count: jax.Array) -> Scene:
         """The first count[b] objects of each image, summed and clipped to [0, 1]."""
         objects = self.render(params, latents)
@@ -84,18 +92,21 @@ class Model:
             boxes=boxes.latents_to_pixels(latents, self.config.canvas),
         )
 
+    @_jit
     def reconstruct(self, params: Params, images: jax.Array) -> Scene:
         """The posterior's mode: the most likely n, and the Gaussians' means."""
         posterior = self.posterior(params, None, images)
         count = CountChain(posterior.presence_logits).mode()
         return self.scene(params, posterior.latents, count)
 
+    @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="num")
     def sample(self, params: Params, key: jax.Array, num: int) -> Scene:
         """Ancestral samples of the generative model: n, z and the canvas's mean."""
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
         latents, _, count = self.sample_latents(params, keys)
         return self.scene(params, latents, count)
 
+    @_jit
     def sample_latents(self, params: Params, keys: jax.Array) -> tuple[Latents, Prior, jax.Array]:
         """z, the distributions it came from, and n; keys: [B], one a sample.
 

@@ -79,7 +79,7 @@ class Schedule:
 def init_state(model: Model, tx: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before the first step."""
     key_init, key_steps = jax.random.split(jax.random.key(seed))
-    params = jax.jit(model.init)(key_init)
+    params = model.init(key_init)
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), key_steps)
 
 

@@ -38,7 +38,7 @@ def main(arguments) -> None:
     images = data.test.image[: SCENES.value, ..., 0].astype(np.float32) / 255
     explained, dreamt = {}, {}
     for label, run in loaded.items():
-        scene = jax.jit(run.model.reconstruct)(run.params, jnp.asarray(images))
+        scene = run.model.reconstruct(run.params, jnp.asarray(images))
         explained[label] = jax.device_get(scene)
         dreamt[label] = report.samples(run.model, run.params, run.config.seed, len(images))
     print(report.columns({label: report.cells(run.final) for label, run in loaded.items()}))

@@ -162,7 +162,7 @@ def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path) -
     """Writes reconstructions, samples, learning_curves and, of inferred counts, counts (.png)."""
     folder.mkdir(exist_ok=True)
     images = scenes.image[:SHOWN, ..., 0].astype(np.float32) / 255
-    scene = jax.device_get(jax.jit(model.reconstruct)(trained.params, jnp.asarray(images)))
+    scene = jax.device_get(model.reconstruct(trained.params, jnp.asarray(images)))
     title = f"{config.name}, seed {config.seed}"
     dreamt = samples(model, trained.params, config.seed, SAMPLES)
     kls = ["kl_shift", "kl_scale", "kl_appearance"]
