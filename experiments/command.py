@@ -11,6 +11,7 @@ from ml_collections import ConfigDict, config_flags
 
 from asr_jax.checkpoint import CheckpointError
 from experiments import build, loop, report
+from experiments.prepare import prepare
 from experiments.workdir import open_workdir
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -31,16 +32,8 @@ def run(paper: Paper) -> None:
     logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
     config = CONFIG.value
     try:
-        seeds = build.seeds(config)
+        seeds, constraints, penalised, data, model, optimizer, steps = prepare(config)
         workdir = Path(WORKDIR.value or f"runs/{config.name}-{build.seeds_name(config)}")
-        constraints = build.constraints(config)
-        penalised = build.penalised(config, constraints)
-        build.check_evaluate(config)
-        data = build.data(config)
-        build.check_counts(config, data.train)
-        model = build.model(config, data.canvas)
-        optimizer = build.optimizer(config)
-        steps = loop.total_steps(config, len(data.train.image))
         for warning in build.warnings(config, data.train):
             print(f"warning: {warning}", file=sys.stderr)
         open_workdir(workdir, config, data.facts, RESUME.value)
