@@ -29,17 +29,26 @@ class OptimizerConfig:
     b1: float = 0.9
     b2: float = 0.999
 
+    # Raises ValueError when a value breaks its rule; the message names both.
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"optimizer.schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
             )
-        if not self.learning_rate > 0:
-            raise ValueError(f"optimizer.learning_rate must be > 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(
+                f"optimizer.learning_rate must be > 0 and finite, got {self.learning_rate}"
+            )
         for field in ("warmup", "clip", "weight_decay"):
-            if getattr(self, field) < 0:
+            if not 0 <= getattr(self, field) < float("inf"):
                 raise ValueError(
-                    f"optimizer.{field} must not be negative, got {getattr(self, field)}"
+                    f"optimizer.{field} must not be negative, and finite, got "
+                    f"{getattr(self, field)}"
+                )
+        for field in ("b1", "b2"):  # 1 - b^step divides, and is 0 in float32 where b is nearer to 1
+            if not 0 <= getattr(self, field) <= 0.999999:
+                raise ValueError(
+                    f"optimizer.{field} must lie in [0, 0.999999], got {getattr(self, field)}"
                 )
 
 

@@ -7,6 +7,8 @@ Everything that leaves a module is batch first, `[B, K, ...]`. Log-densities are
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from numbers import Integral, Real
 
 import jax
 from flax import struct
@@ -15,6 +17,8 @@ ENCODERS = ("patches", "raw")
 PRIORS = ("fixed", "learned")
 LIKELIHOODS = ("bernoulli", "gaussian")
 ESTIMATORS = ("marginal", "concrete")
+MAX_STEPS = 100  # steps are unrolled: more would compile for hours
+MAX_SIZE = 2**16  # of a layer or a window: the product of three still fits an index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +68,18 @@ class ModelConfig:
                 raise ValueError(
                     f"model.{field} must be one of {', '.join(allowed)}, got {value!r}"
                 )
-        for field in ("max_steps", "window", "appearance", "lstm", "head"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"model.{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("sigma", "temperature"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"model.{field} must be positive, got {getattr(self, field)}")
+        if not 1 <= self.max_steps <= MAX_STEPS:
+            raise ValueError(f"model.max_steps must lie in 1..{MAX_STEPS}, got {self.max_steps}")
+        for field in ("window", "appearance", "lstm", "head"):
+            if not 1 <= getattr(self, field) <= MAX_SIZE:
+                raise ValueError(
+                    f"model.{field} must lie in 1..{MAX_SIZE}, got {getattr(self, field)}"
+                )
+        for field, low in (("sigma", 1e-6), ("temperature", 1e-6), ("presence_prior", -1e6)):
+            if not low <= getattr(self, field) <= 1e6:  # what float32 can square or invert
+                raise ValueError(
+                    f"model.{field} must lie in [{low:g}, {1e6:g}], got {getattr(self, field)}"
+                )
         if not 1e-7 <= self.epsilon < 0.5:  # below that, 1 - epsilon is 1 in float32
             raise ValueError(f"model.epsilon must lie in [1e-7, 0.5), got {self.epsilon}")
         if self.learned_scale and self.prior != "learned":
@@ -81,6 +91,10 @@ class ModelConfig:
                 "model.possible_counts is the fixed prior over a count that is inferred, got it "
                 f"with prior={self.prior!r} and count={self.count}: leave it empty"
             )
+        if not whole(self.possible_counts):
+            raise ValueError(
+                f"model.possible_counts must be whole numbers, got {self.possible_counts}"
+            )
         outside = [n for n in self.possible_counts if not 0 <= n <= self.max_steps]
         if outside:
             raise ValueError(
@@ -91,19 +105,28 @@ class ModelConfig:
             raise ValueError(
                 f"model.possible_counts must name each count once, got {self.possible_counts}"
             )
-        if self.encoder_hidden < 0 or (self.encoder_hidden and self.encoder != "patches"):
+        largest = MAX_SIZE if self.encoder == "patches" else 0
+        if not 0 <= self.encoder_hidden <= largest:
             raise ValueError(
-                "model.encoder_hidden must be 0, or above with model.encoder='patches', got "
-                f"{self.encoder_hidden} with encoder={self.encoder!r}: set it 0"
+                f"model.encoder_hidden must be 0, or up to {MAX_SIZE} with model.encoder='patches',"
+                f" got {self.encoder_hidden} with encoder={self.encoder!r}: set it 0"
             )
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"model.hidden needs sizes of at least 1, got {self.hidden}")
+        sizes = self.hidden if whole(self.hidden) else ()
+        if not sizes or min(sizes) < 1 or max(sizes) > MAX_SIZE:
+            raise ValueError(f"model.hidden needs sizes in 1..{MAX_SIZE}, got {self.hidden}")
         if self.count is not None and self.count < 0:
             raise ValueError(f"model.count must be at least 0, or None, got {self.count}")
         if len(self.canvas) != 2 or min(self.canvas) < 2:
             raise ValueError(f"model.canvas must be (height, width) >= 2, got {self.canvas}")
-        if not self.scale_prior[1] > 0:
-            raise ValueError(f"model.scale_prior needs a variance > 0, got {self.scale_prior}")
+        prior = self.scale_prior
+        pair = len(prior) == 2 and all(isinstance(value, Real) for value in prior)
+        # Beyond these a side is less than a ten-thousandth of the canvas or all of it, and the
+        # standard deviation falls below the least that networks put out.
+        if not pair or not (-10 <= prior[0] <= 10 and 1e-6 <= prior[1] <= 100):
+            raise ValueError(
+                "model.scale_prior must be (mean, variance), a mean in [-10, 10] and a variance in "
+                f"[1e-6, 100], got {prior}"
+            )
         if self.count is not None and self.count > self.max_steps:
             raise ValueError(
                 f"model.max_steps must be at least model.count={self.count}, got "
@@ -114,6 +137,11 @@ class ModelConfig:
     def counts(self) -> tuple[int, ...]:
         """The counts n that the objective sums over: one where it is known, else 0..K."""
         return tuple(range(self.max_steps + 1)) if self.count is None else (self.count,)
+
+
+def whole(values: Iterable) -> bool:
+    """Whether all are whole numbers; True is none."""
+    return all(isinstance(v, Integral) and not isinstance(v, bool) for v in values)
 
 
 @struct.dataclass

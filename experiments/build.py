@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +12,12 @@ from ml_collections import ConfigDict
 
 import asr_jax
 from asr_jax.constraints.base import check_names
+from configs.base import METHODS
 from data_gen import multi_dsprites, multi_mnist, user_scenes
 from data_gen.scenes import Scenes
 
 OBJECTS = {"mnist": multi_mnist, "dsprites": multi_dsprites}  # config.data.objects
+MAX_SEEDS = 1_000  # each gets a folder before the first is trained
 
 
 class Data(NamedTuple):
@@ -74,16 +77,39 @@ def data(config: ConfigDict) -> Data:
     return Data(train, test, source)
 
 
+def check_numbers(config: ConfigDict, section: str = "config") -> None:
+    """Raises ValueError for a number, in whichever field, that no int32 or float32 is."""
+    for field, value in config.items():
+        name = f"{section}.{field}"
+        if isinstance(value, ConfigDict):
+            check_numbers(value, name)
+            continue
+        for number in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(number, float) and not abs(number) < 1e38:
+                raise ValueError(f"{name} must be finite, and below 1e38, got {value}")
+            if isinstance(number, int) and abs(number) >= 2**31:
+                raise ValueError(f"{name} must be below 2**31, got {value}")
+
+
+def check_method(config: ConfigDict) -> None:
+    """Raises ValueError for a method that there is not."""
+    if config.method not in METHODS:
+        raise ValueError(
+            f"method must be one of {', '.join(METHODS)}, got {config.method!r}: name it as in "
+            "--config=configs/mnist3.py:air"
+        )
+
+
 def seeds(config: ConfigDict) -> range:
     """The seeds of the run.
 
     Raises:
-      ValueError: fewer than one seed, or one below 0.
+      ValueError: fewer than one seed, too many, or one below 0.
     """
-    if config.seeds < 1 or config.seed < 0:
+    if not 1 <= config.seeds <= MAX_SEEDS or config.seed < 0:
         raise ValueError(
-            f"a run needs config.seeds of at least 1 and config.seed of at least 0, got "
-            f"{config.seeds} and {config.seed}"
+            f"a run needs config.seeds of at least 1 and at most {MAX_SEEDS}, and config.seed of "
+            f"at least 0, got {config.seeds} and {config.seed}"
         )
     return range(config.seed, config.seed + config.seeds)
 
@@ -174,16 +200,24 @@ def penalised(
     """Those that the method trains with: those that have a weight.
 
     Raises:
-      ValueError: a weight without a constraint; a ramp that belongs to no weight, or does not
-        rise.
+      ValueError: a weight without a constraint, or below 0; a ramp that belongs to no weight, or
+        does not rise.
     """
     weights, ramps = config.constraints.weights, config.constraints.ramps
-    for name, (start, end) in ramps.items():
-        if name not in weights or not 0 <= start < end:
+    for name, ramp in ramps.items():
+        pair = len(ramp) == 2 and all(isinstance(value, Real) for value in ramp)
+        if name not in weights or not pair or not 0 <= ramp[0] < ramp[1]:
             raise ValueError(
                 f"config.constraints.ramps.{name} must be (start, end) with 0 <= start < end, for "
-                f"one of the weights {', '.join(weights) or '(none)'}; got ({start}, {end})"
+                f"one of the weights {', '.join(weights) or '(none)'}; got {ramp}"
             )
+    for field in ("weights", "prior_weights"):
+        for name, weight in config.constraints[field].items():
+            if not weight >= 0:
+                raise ValueError(
+                    f"config.constraints.{field}.{name} must be at least 0, got {weight}: "
+                    "a negative one rewards what the constraint forbids"
+                )
     weighted = tuple(constraint for constraint in constraints if constraint.name in weights)
     check_names([constraint.name for constraint in weighted], weights)
     for name in config.constraints.prior_weights:
@@ -193,6 +227,15 @@ def penalised(
                 f"{', '.join(weights) or '(none)'}: give it a weight, 0 if need be"
             )
     return weighted
+
+
+def check_presence_prior(config: ConfigDict) -> None:
+    """Raises ValueError for a schedule of the geometric prior out of its range."""
+    start, until = config.train.presence_prior_start, config.train.presence_prior_until
+    if not -1e6 <= start <= 1e6:
+        raise ValueError(f"train.presence_prior_start must lie in [-1e6, 1e6], got {start}")
+    if not 0 <= until < float("inf"):
+        raise ValueError(f"train.presence_prior_until must be 0 or above, got {until}")
 
 
 def optimizer(config: ConfigDict) -> asr_jax.OptimizerConfig:

@@ -42,7 +42,8 @@ def total_steps(config: ConfigDict, images: int) -> int:
     """Steps of a run: its epochs, rounded up to whole dispatches, which all share one program.
 
     Raises:
-      ValueError: a setting below 1, or a batch that the devices cannot share.
+      ValueError: a setting below 1, a batch that the devices cannot share, or more steps than an
+        int32 counts.
     """
     train = config.train
     for name in ("batch_size", "epochs", "log_every", "checkpoint_every"):
@@ -53,9 +54,16 @@ def total_steps(config: ConfigDict, images: int) -> int:
             f"train.side_by_side must be one of auto, yes, no, got {train.side_by_side!r}"
         )
     parallel.check(train.parallel, train.batch_size, jax.device_count())
-    steps = math.ceil(train.epochs * images / train.batch_size)
+    steps = -(-train.epochs * images // train.batch_size)
     per_dispatch = min(train.log_every, steps)
-    return math.ceil(steps / per_dispatch) * per_dispatch
+    steps = -(-steps // per_dispatch) * per_dispatch
+    if steps >= 2**31:
+        raise ValueError(
+            f"train.epochs={train.epochs} of {images} scenes, in dispatches of train.log_every="
+            f"{train.log_every}, are {steps} steps, and must be below 2**31: lower "
+            "config.train.epochs"
+        )
+    return steps
 
 
 def batches(images: int, batch_size: int, seed: int, first: int, last: int) -> np.ndarray:

@@ -27,10 +27,13 @@ def prepare(config: ConfigDict) -> Run:
       ValueError: a setting or a file that breaks its rule; the message names both.
       OSError: a file or folder that cannot be read or written.
     """
+    build.check_numbers(config)
+    build.check_method(config)
     seeds = build.seeds(config)
     constraints = build.constraints(config)
     penalised = build.penalised(config, constraints)
     build.check_evaluate(config)
+    build.check_presence_prior(config)
     data = build.data(config)
     build.check_counts(config, data.train)
     model = build.model(config, data.canvas)

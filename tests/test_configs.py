@@ -285,7 +285,7 @@ def test_seeds_follow_each_other_and_name_the_folder():
     assert list(build.seeds(config)) == [4, 5, 6] and build.seeds_name(config) == "seeds4-6"
 
 
-@pytest.mark.parametrize("seed, seeds", [(0, 0), (0, -1), (-1, 2)])
+@pytest.mark.parametrize("seed, seeds", [(0, 0), (0, -1), (-1, 2), (0, 1001)])
 def test_no_seeds_and_seeds_below_0_are_refused(seed, seeds):
     config = mnist13.get_config("asr")
     config.seed, config.seeds = seed, seeds
@@ -293,7 +293,11 @@ def test_no_seeds_and_seeds_below_0_are_refused(seed, seeds):
         build.seeds(config)
 
 
-@pytest.mark.parametrize("name, ramp", [("tihgt", (0.1, 0.2)), ("F1", (0.2, 0.2)), ("F1", (1, 0))])
+@pytest.mark.parametrize(
+    "name, ramp",
+    [("tihgt", (0.1, 0.2)), *(("F1", wrong) for wrong in ((0.2, 0.2), (1, 0), (), (0.1,)))]
+    + [("F1", (0, 1, 2)), ("F1", ("a", "b")), ("F1", (float("nan"), 1.0))],
+)
 def test_bad_ramps_are_refused(name, ramp):
     config = mnist3.get_config("asr")
     config.constraints.ramps[name] = ramp
@@ -331,3 +335,89 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(ValueError, match="not empty and not a run"):
         open_workdir(tmp_path, mnist3.get_config("asr"), {"scenes": "abc"}, resume=False)
+
+
+@pytest.mark.parametrize(
+    "section, field, value, message",
+    [
+        (
+            "model",
+            "sigma",
+            float("nan"),
+            "config.model.sigma must be finite, and below 1e38, got nan",
+        ),
+        ("optimizer", "learning_rate", 1e300, "learning_rate must be finite, and below 1e38, got"),
+        ("data", "scale", float("-inf"), "config.data.scale must be finite, .* got -inf"),
+        ("train", "epochs", 2**31, "config.train.epochs must be below 2..31, got 2147483648"),
+        ("model", "scale_prior", (0.0, float("inf")), r"scale_prior must be finite.*\(0.0, inf\)"),
+        ("data", "counts", (1, 2**40), r"config.data.counts must be below .*\(1, 1099511627776\)"),
+    ],
+)
+def test_numbers_that_32_bits_do_not_hold_are_refused(section, field, value, message):
+    config = mnist3.get_config("asr")
+    config[section][field] = value
+    with pytest.raises(ValueError, match=message):
+        build.check_numbers(config)
+
+
+def test_numbers_are_looked_at_in_every_depth_of_every_configuration():
+    for data in EVERY:
+        build.check_numbers(data.get_config("asr"))
+    config = mnist3.get_config("asr,tight")
+    config.constraints.weights.F3 = float("nan")
+    with pytest.raises(ValueError, match="config.constraints.weights.F3 must be finite"):
+        build.check_numbers(config)
+
+
+def test_a_method_that_there_is_not_is_refused():
+    config = mnist3.get_config("air")
+    build.check_method(config)
+    config.method = "vae"
+    with pytest.raises(ValueError, match="method must be one of asr, air, pprior, got 'vae': name"):
+        build.check_method(config)
+
+
+@pytest.mark.parametrize("field", ["weights", "prior_weights"])
+@pytest.mark.parametrize("weight", [-1.0, float("nan")])
+def test_a_weight_below_0_is_refused(field, weight):
+    config = dsprites3.get_config("asr")
+    config.constraints[field].F2 = weight
+    with pytest.raises(
+        ValueError, match=rf"constraints.{field}.F2 must be at least 0, got {weight}"
+    ):
+        build.penalised(config, build.constraints(config))
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("epsilon", -1.0, r"epsilon must be at least 0 \(pixels\), got -1.0"),
+        ("epsilon", float("nan"), "epsilon must be at least 0 .* got nan"),
+        ("c_max", float("inf"), "sides need 0 <= c_min <= c_max .* got 11.0 and inf"),
+        ("tight", 10.0, r"tight must be at least c_min=11.0 \(pixels\), got 10.0"),
+        ("counts", ([1],), r"must be different whole numbers of 0 or more, got \(\[1\],\)"),
+        ("counts", (True, 3), r"must be different whole numbers of 0 or more, got \(True, 3\)"),
+    ],
+)
+def test_impossible_constraints_are_refused(field, value, message):
+    config = mnist3.get_config("asr")
+    config.constraints[field] = value
+    with pytest.raises(ValueError, match=message):
+        build.constraints(config)
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("start", 1e7, r"presence_prior_start must lie in \[-1e6, 1e6\], got 10000000.0"),
+        ("start", float("nan"), "presence_prior_start must lie in .* got nan"),
+        ("until", -0.5, "presence_prior_until must be 0 or above, got -0.5"),
+        ("until", float("nan"), "presence_prior_until must be 0 or above, got nan"),
+    ],
+)
+def test_bad_schedules_of_the_geometric_prior_are_refused(field, value, message):
+    config = mnist13.get_config("air")
+    build.check_presence_prior(config)
+    config.train[f"presence_prior_{field}"] = value
+    with pytest.raises(ValueError, match=message):
+        build.check_presence_prior(config)

@@ -58,6 +58,17 @@ def test_a_way_to_run_seeds_that_there_is_not_is_refused():
         total_steps(config, 20_000)
 
 
+def test_more_steps_than_an_int32_counts_are_refused():
+    config = mnist3.get_config("asr")
+    config.train.epochs, config.train.batch_size, config.train.log_every = 2**31 - 1, 8, 1
+    assert total_steps(config, 8) == 2**31 - 1
+    with pytest.raises(ValueError, match=r"epochs=2147483647 of 16 scenes.* 4294967294 steps, and"):
+        total_steps(config, 16)
+    config.train.log_every = 2**30  # the last dispatch is a whole one
+    with pytest.raises(ValueError, match=r"train.log_every=1073741824, are 2147483648 steps"):
+        total_steps(config, 8)
+
+
 TOTAL = 16  # steps of the runs below: 8 dispatches of 2, a checkpoint every 4 steps
 
 

@@ -262,8 +262,14 @@ def test_weight_decay_shrinks_by_the_rate_times_the_decay():
     "fields, message",
     [
         (dict(schedule="linear"), "schedule must be one of cosine, constant, got 'linear'"),
-        (dict(learning_rate=0.0), "learning_rate must be > 0, got 0.0"),
-        (dict(clip=-1.0), "optimizer.clip must not be negative, got -1.0"),
+        (dict(learning_rate=0.0), "learning_rate must be > 0 and finite, got 0.0"),
+        (dict(learning_rate=float("nan")), "learning_rate must be > 0 and finite, got nan"),
+        (dict(learning_rate=float("inf")), "learning_rate must be > 0 and finite, got inf"),
+        (dict(clip=float("nan")), "optimizer.clip must not be negative, and finite, got nan"),
+        (dict(weight_decay=float("inf")), "weight_decay must not be .*, and finite, got inf"),
+        (dict(b1=1.0), r"optimizer.b1 must lie in \[0, 0.999999\], got 1.0"),
+        (dict(b2=float("nan")), r"optimizer.b2 must lie in \[0, 0.999999\], got nan"),
+        (dict(clip=-1.0), "optimizer.clip must not be negative, and finite, got -1.0"),
     ],
 )
 def test_bad_optimizer_settings_are_refused(fields, message):

@@ -18,28 +18,61 @@ from asr_jax.types import ModelConfig
             "model.likelihood must be one of bernoulli, gaussian, got 'beta'",
         ),
         ({"estimator": "nvil"}, "model.estimator must be one of marginal, concrete, got 'nvil'"),
-        ({"max_steps": 0}, "model.max_steps must be at least 1, got 0"),
-        ({"window": 0}, "model.window must be at least 1, got 0"),
-        ({"appearance": -1}, "model.appearance must be at least 1, got -1"),
-        ({"lstm": 0}, "model.lstm must be at least 1, got 0"),
-        ({"head": 0}, "model.head must be at least 1, got 0"),
-        ({"sigma": 0.0}, "model.sigma must be positive, got 0.0"),
-        ({"sigma": float("nan")}, "model.sigma must be positive, got nan"),
-        ({"temperature": -0.1}, "model.temperature must be positive, got -0.1"),
+        ({"max_steps": 0}, "model.max_steps must lie in 1..100, got 0"),
+        ({"window": 0}, "model.window must lie in 1..65536, got 0"),
+        ({"appearance": -1}, "model.appearance must lie in 1..65536, got -1"),
+        ({"lstm": 0}, "model.lstm must lie in 1..65536, got 0"),
+        ({"head": 0}, "model.head must lie in 1..65536, got 0"),
+        ({"max_steps": 101}, "model.max_steps must lie in 1..100, got 101"),
+        ({"lstm": 2**16 + 1}, "model.lstm must lie in 1..65536, got 65537"),
+        ({"sigma": 0.0}, "model.sigma must lie in [1e-06, 1e+06], got 0.0"),
+        ({"sigma": float("nan")}, "model.sigma must lie in [1e-06, 1e+06], got nan"),
+        ({"temperature": -0.1}, "model.temperature must lie in [1e-06, 1e+06], got -0.1"),
+        ({"temperature": float("inf")}, "model.temperature must lie in [1e-06, 1e+06], got inf"),
+        (
+            {"presence_prior": float("nan")},
+            "model.presence_prior must lie in [-1e+06, 1e+06], got nan",
+        ),
         ({"epsilon": 1e-9}, "model.epsilon must lie in [1e-7, 0.5), got 1e-09"),
         ({"epsilon": 0.5}, "model.epsilon must lie in [1e-7, 0.5), got 0.5"),
         ({"canvas": (50,)}, "model.canvas must be (height, width) >= 2, got (50,)"),
         ({"canvas": (1, 9)}, "model.canvas must be (height, width) >= 2, got (1, 9)"),
-        (
-            {"scale_prior": (-1.0, 0.0)},
-            "model.scale_prior needs a variance > 0, got (-1.0, 0.0)",
+        *(
+            (
+                {"scale_prior": wrong},
+                "model.scale_prior must be (mean, variance), a mean in [-10, 10] and a variance "
+                f"in [1e-6, 100], got {wrong}",
+            )
+            for wrong in (
+                *((-1.0, 0.0), (-1.0, 1e-8), (-1.0, 1e6), (0.0, float("nan"))),
+                *((float("nan"), 1.0), (11.0, 1.0), (-1.0,), (-1.0, 0.05, 0.0), ("a", "b")),
+            )
         ),
         (
             {"count": 4, "max_steps": 3},
             "model.max_steps must be at least model.count=4, got 3: set model.max_steps=4 or more",
         ),
         ({"count": -1}, "model.count must be at least 0, or None, got -1"),
-        ({"hidden": ()}, "model.hidden needs sizes of at least 1, got ()"),
+        *(
+            ({"hidden": wrong}, f"model.hidden needs sizes in 1..65536, got {wrong}")
+            for wrong in ((), (8, 0), (2**16 + 1,), (8.5,), ("a",), (None,), (True,), ([8],))
+        ),
+        (
+            {"encoder_hidden": -1},
+            "model.encoder_hidden must be 0, or up to 65536 with model.encoder='patches', got -1",
+        ),
+        (
+            {"encoder_hidden": 8, "encoder": "raw"},
+            "model.encoder_hidden must be 0, or up to 65536 with model.encoder='patches', got 8 "
+            "with encoder='raw'",
+        ),
+        *(
+            (
+                {"possible_counts": wrong, "prior": "fixed"},
+                f"model.possible_counts must be whole numbers, got {wrong}",
+            )
+            for wrong in ((1.5,), ("a",), (None, 1), (True,))
+        ),
         (
             {"learned_scale": True, "prior": "fixed"},
             "model.learned_scale needs model.prior='learned', got 'fixed'",

@@ -17,7 +17,7 @@ import numpy as np
 
 from asr_jax.constraints.base import Constraint
 from asr_jax.distributions import CountChain
-from asr_jax.types import Posterior
+from asr_jax.types import Posterior, whole
 
 TINY = 1e-30  # keeps the logarithm of a mean that underflowed, and its gradient, finite
 
@@ -49,18 +49,21 @@ def divergence_from_uniform(probabilities: jax.Array) -> jax.Array:
     return jnp.mean(-np.log(len(probabilities)) - jnp.log(probabilities + TINY))
 
 
-@functools.cache  # the same arguments give the same constraints, and no second compilation
 def number_constraints(counts: tuple[int, ...]) -> tuple[Constraint, ...]:
     """The two terms of R_num, `number` and `balance`, for images of `counts` objects, L.
 
     Raises:
       ValueError: no counts, one twice, one below 0 or not whole.
     """
-    whole = all(isinstance(n, int) for n in counts)
-    if not counts or not whole or len(set(counts)) < len(counts) or min(counts) < 0:
+    if not counts or not whole(counts) or len(set(counts)) < len(counts) or min(counts) < 0:
         raise ValueError(
             f"the possible counts must be different whole numbers of 0 or more, got {counts}"
         )
+    return _number_constraints(counts)
+
+
+@functools.cache  # the same arguments give the same constraints, and no second compilation
+def _number_constraints(counts: tuple[int, ...]) -> tuple[Constraint, ...]:
     return (
         Constraint("number", Number(counts)),
         Constraint("balance", Probabilities(counts), of_mean=divergence_from_uniform),

@@ -62,7 +62,7 @@ class Size:
     c_max: float
 
     def __post_init__(self):
-        if not 0 <= self.c_min <= self.c_max:
+        if not 0 <= self.c_min <= self.c_max < float("inf"):
             raise ValueError(
                 f"sides need 0 <= c_min <= c_max (pixels), got {self.c_min} and {self.c_max}"
             )
@@ -77,6 +77,10 @@ class Similar:
     """F7 = E sum_{i, j} l(|s_i - s_j| - epsilon) -> [B], pixels of difference in side."""
 
     epsilon: float  # pixels
+
+    def __post_init__(self):
+        if not 0 <= self.epsilon < float("inf"):
+            raise ValueError(f"epsilon must be at least 0 (pixels), got {self.epsilon}")
 
     def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
         _, side, _ = _pixels(posterior, canvas)
@@ -93,7 +97,12 @@ def overlap_constraints(
     With `tight`, one more under that name: F6 with this smaller upper bound. A window that is
     larger than its object costs nothing and forgives a centre that is off; a small one from the
     start slows learning. So it wants a weight that grows while the model trains.
+
+    Raises:
+      ValueError: sides out of order, a negative epsilon.
     """
+    if tight is not None and not c_min <= tight < float("inf"):
+        raise ValueError(f"tight must be at least c_min={c_min} (pixels), got {tight}")
     constraints = (
         Constraint("F1", overlap),
         Constraint("F2", left),
