@@ -5,15 +5,11 @@ count  [N], whole numbers of at least 0; optional
 box    [N, M, 4], pixels (x0, y0, x1, y1), half-open, 0 where absent; optional, needs count
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from data_gen.scenes import Scenes
-
-UNREADABLE = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def load_npz(path: str | Path) -> Scenes:
@@ -25,9 +21,7 @@ def load_npz(path: str | Path) -> Scenes:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist: set config.data.path to a .npz file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not a .npz file: save it with np.savez(path, image=...)")
-    with np.load(path, allow_pickle=False) as file:
+    with _open(path) as file:
         if "image" not in file.files:
             raise ValueError(
                 f"{path} must hold an array named image, got {sorted(file.files) or 'no arrays'}:"
@@ -45,9 +39,11 @@ def load_npz(path: str | Path) -> Scenes:
 def split(scenes: Scenes, test_size: int, seed: int) -> tuple[Scenes, Scenes]:
     """Returns (train, test): scenes shuffled by `seed`, the first `test_size` of them for testing.
 
-    Raises ValueError unless both parts get at least one scene.
+    Raises ValueError unless both parts get at least one scene, and for a seed below 0.
     """
     size = len(scenes.image)
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}: set config.data.seed")
     if not 1 <= test_size < size:
         raise ValueError(
             f"test_size must be at least 1 and below the number of scenes, {size}, got {test_size}:"
@@ -62,10 +58,22 @@ def split(scenes: Scenes, test_size: int, seed: int) -> tuple[Scenes, Scenes]:
     return train, test
 
 
+def _open(path: str | Path) -> np.lib.npyio.NpzFile:
+    try:
+        file = np.load(path, allow_pickle=False)
+    except Exception as error:  # zipfile and NumPy raise many kinds
+        raise ValueError(
+            f"{path} is not a .npz file ({error}): save it with np.savez(path, image=...)"
+        ) from error
+    if not isinstance(file, np.lib.npyio.NpzFile):  # but a single array
+        raise ValueError(f"{path} is not a .npz file: save it with np.savez(path, image=...)")
+    return file
+
+
 def _array(file: np.lib.npyio.NpzFile, key: str, path: str | Path) -> np.ndarray:
     try:
         array = file[key]
-    except UNREADABLE as error:  # pickled objects end here too: they could run code
+    except Exception as error:  # zipfile and NumPy raise many kinds; pickles, which are code, too
         raise ValueError(
             f"{path} holds {key} in a form that is not read ({error}): save plain arrays of numbers"
             " with np.savez"
