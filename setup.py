@@ -16,6 +16,7 @@ setup(
         "absl-py",
         "array_record",  # the file format of the scenes; no TensorFlow needed
         "distrax",
+        "filelock",
         "flax",
         "importlib_resources",  # tensorflow-datasets needs it, and does not ask for it
         "jax>=0.10",

@@ -22,13 +22,17 @@ class Checkpoints:
     def __init__(self, directory: str | Path, keep: int = 2):
         """keep: how many of the latest stay, beside the one with the lowest training loss."""
         best_metric = lambda metrics: metrics[METRIC]  # noqa: E731
+        directory = Path(directory).absolute()
+        directory.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
-            Path(directory).absolute(),
+            directory,
             item_handlers={  # named here, so that a new process can read the shapes of old arrays
                 "state": ocp.StandardCheckpointHandler(),
                 "description": ocp.JsonCheckpointHandler(),
             },
             options=ocp.CheckpointManagerOptions(
+                create=False,  # which would wait for the other processes of the run
+                multiprocessing_options=_alone(),
                 best_fn=best_metric,
                 best_mode="min",
                 # `max_to_keep` with a best_fn would delete the latest step.
@@ -86,6 +90,16 @@ class Checkpoints:
         """Waits for what is still being written."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """This process saves and restores whole arrays; others of the run take no part in it."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    here = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
+    )
 
 
 def _differences(saved: Any, like: Any) -> list[str]:

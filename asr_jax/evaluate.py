@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax import metrics
+from asr_jax import metrics, parallel, processes
 from asr_jax.constraints.base import Constraint, statistics
 from asr_jax.distributions import CountChain
 from asr_jax.model import Model, Params
@@ -44,7 +44,8 @@ def evaluate(
       model: static, as the next.
       constraints: evaluated, not weighted.
       iwae_samples: samples of the importance weighted bound of log p(x); 0: without it.
-      batch_size: images at a time; memory is constant in N, and results do not depend on it.
+      batch_size: images at a time, rounded up to a multiple of this process's devices; memory is
+        constant in N, and results do not depend on it.
 
     Returns:
       name -> [N]: nelbo, se, acc, miou, iwae, count, the ELBO's terms and every constraint, those
@@ -85,20 +86,30 @@ def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
     return summary
 
 
-def map_batches(function: Callable, total: int, batch_size: int, *arrays) -> dict:
+def map_batches(
+    function: Callable, total: int, batch_size: int, *arrays, divide: bool = True
+) -> dict:
     """Calls function(index [b], *arrays [b, ...]) in chunks of one size, and joins its results.
 
-    The last chunk is filled up with the last row, whose copies are dropped again. Arrays may be
-    None and stay so.
+    Chunks are divided over the devices, and all rows over the processes of the run, unless
+    `divide` is False: then every process computes all of them. What is missing to full chunks is
+    filled up with the last row, whose copies are dropped again. Arrays may be None and stay so.
     """
-    batch_size = min(batch_size, total)
+    shares = jax.process_count() if divide else 1
+    share, devices = -(-total // shares), jax.local_device_count()
+    batch_size = -(-min(batch_size, share) // devices) * devices
+    first = share * jax.process_index() if divide else 0
     results = []
-    for start in range(0, total, batch_size):
-        index = np.minimum(np.arange(start, start + batch_size), total - 1)
-        result = function(index, *(None if a is None else a[index] for a in arrays))
-        keep = min(batch_size, total - start)
+    for start in range(0, share, batch_size):
+        index = np.minimum(np.arange(start, start + batch_size) + first, total - 1)
+        rows = (index, *(None if a is None else np.asarray(a)[index] for a in arrays))
+        result = function(*(None if row is None else parallel.spread(row) for row in rows))
+        keep = min(batch_size, share - start)
         results.append(jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], result))
-    return jax.tree.map(lambda *x: np.concatenate(x), *results)
+    result = jax.tree.map(lambda *x: np.concatenate(x), *results)
+    if divide:
+        result = jax.tree.map(lambda x: x[:total], processes.concatenate(result))
+    return result
 
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "iwae_samples"))

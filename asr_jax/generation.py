@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax import metrics
+from asr_jax import metrics, processes
 from asr_jax.constraints.base import Constraint, statistics
 from asr_jax.distributions import CERTAIN
 from asr_jax.evaluate import map_batches
@@ -85,7 +85,7 @@ def nearest(images: np.ndarray, others: np.ndarray, batch_size: int = 1000) -> n
 
     Args:
       images: [N, H, W] in [0, 1].
-      others: [M, H, W] uint8.
+      others: [M, H, W] uint8; in a run of several processes, each may give its own.
       batch_size: how many of each are compared at a time.
 
     Returns:
@@ -96,7 +96,8 @@ def nearest(images: np.ndarray, others: np.ndarray, batch_size: int = 1000) -> n
         chunks = (others[i : i + batch_size] for i in range(0, len(others), batch_size))
         return functools.reduce(jnp.minimum, (_squared_distance(some, chunk) for chunk in chunks))
 
-    return np.sqrt(map_batches(of, len(images), batch_size, images))
+    squares = map_batches(of, len(images), batch_size, images, divide=False)
+    return np.sqrt(processes.smallest(squares))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints"))

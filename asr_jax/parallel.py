@@ -1,4 +1,7 @@
-"""The one place that knows devices: wraps the per-device steps with pmap or shard_map."""
+"""The one place that knows devices: arrays over them, and the per-device steps on them.
+
+Processes that share a run, each with devices of its own, are in `processes`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from asr_jax import processes
+
 AXIS = "devices"
 KINDS = ("auto", "pmap", "shard_map")
+PLACEMENTS = ("replicated", "sharded")
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
@@ -19,33 +25,85 @@ def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
 
     Without it the first call moves the state, and the second compiles again for its new place.
     """
-    return jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
+    place = NamedSharding(_mesh(devices), PartitionSpec())
+    if place.is_fully_addressable:
+        return jax.device_put(tree, place)
+    return processes.on_keys(lambda leaf: jax.device_put(np.asarray(leaf), place), tree)
+
+
+def shard(rows: np.ndarray, devices: Sequence[jax.Device] | None = None) -> jax.Array:
+    """Divides rows over all devices; `rows` are those of this process's devices, `own_rows`."""
+    place = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
+    return jax.make_array_from_process_local_data(place, rows)
+
+
+def spread(rows: np.ndarray) -> jax.Array | np.ndarray:
+    """Divides rows, as many as a multiple of them, over the devices of this process."""
+    if jax.local_device_count() == 1:
+        return rows
+    return jax.device_put(rows, NamedSharding(_mesh(jax.local_devices()), PartitionSpec(AXIS)))
+
+
+def own_rows(total: int) -> slice:
+    """Which of `total` rows the devices of this process hold when `shard` divides them.
+
+    Every device holds equally many; the last few that cannot be shared evenly are left out.
+
+    Raises:
+      ValueError: there are more devices than rows.
+    """
+    each = total // jax.device_count()
+    if not each:
+        raise ValueError(
+            f"{total} training scenes cannot be divided over {jax.device_count()} devices: "
+            "set config.data.placement=replicated"
+        )
+    mine = [i for i, d in enumerate(jax.devices()) if d.process_index == jax.process_index()]
+    return slice(mine[0] * each, (mine[-1] + 1) * each)
+
+
+def divide_batch(of_device: Callable[[int], np.ndarray], devices: int) -> jax.Array:
+    """Puts `of_device(d)` [n, b, ...] on device d: one array [n, devices * b, ...]."""
+    place = NamedSharding(_mesh(None), PartitionSpec(None, AXIS))
+    mine = [i for i, d in enumerate(jax.devices()) if d.process_index == jax.process_index()]
+    parts = {i: of_device(i) for i in mine}
+    n, share, *rest = parts[mine[0]].shape
+    return jax.make_array_from_callback(
+        (n, devices * share, *rest), place, lambda at: parts[(at[1].start or 0) // share]
+    )
 
 
 def data_parallel(
-    steps: Callable, *, kind: str = "auto", devices: Sequence[jax.Device] | None = None
+    steps: Callable,
+    *,
+    kind: str = "auto",
+    placement: str = "replicated",
+    devices: Sequence[jax.Device] | None = None,
 ) -> Callable:
     """Runs `steps(state, images, indices, schedule, axis_name=...)` on every device.
 
-    The state, the data set and the schedule are the same everywhere; the second axis of `indices`
-    [n, B] is divided over the devices. `steps` must average over `axis_name` whatever it returns.
+    The state and the schedule are the same everywhere; the second axis of `indices` [n, B] is
+    divided over the devices. `steps` must average over `axis_name` whatever it returns.
 
     Args:
       steps: the per-device function, returns (state, metrics).
       kind: "pmap", "shard_map", or "auto": pmap in one process, shard_map over several (pmap
         over processes copies its arguments to the host and back at every call).
+      placement: "replicated": every device has all images. "sharded": each has its own part of
+        them, from `shard`, and its indices, from `divide_batch`, are into that part.
       devices: all devices, unless given.
 
     Returns:
       A compiled function of (state, images, indices, schedule), with indices [n, B, ...].
 
     Raises:
-      ValueError: unknown kind; a batch that the devices cannot share evenly.
+      ValueError: unknown kind or placement; a batch that the devices cannot share evenly.
     """
     devices = list(devices or jax.devices())
-    check(kind, len(devices), len(devices))
+    check(kind, len(devices), len(devices), placement)
     if kind == "auto":
-        kind = "pmap" if jax.process_count() == 1 else "shard_map"
+        simple = jax.process_count() == 1 and placement == "replicated"
+        kind = "pmap" if simple else "shard_map"
     steps = functools.partial(steps, axis_name=AXIS)
 
     if kind == "pmap":
@@ -55,20 +113,23 @@ def data_parallel(
 
         def run(state, images, indices, schedule):
             check(kind, indices.shape[1], len(devices))
-            # [n, B, ...] -> [devices, n, B / devices, ...]
-            shares = np.stack(np.split(np.asarray(indices), len(devices), axis=1))
-            return mapped(state, images, shares, schedule)
+            # [n, B, ...] -> [devices of this process, n, B / devices, ...]
+            shares = np.split(np.asarray(indices), len(devices), axis=1)
+            here = jax.process_index()
+            shares = [x for x, d in zip(shares, devices, strict=True) if d.process_index == here]
+            return mapped(state, images, np.stack(shares), schedule)
 
         return run
 
     everywhere, shared = PartitionSpec(), PartitionSpec(None, AXIS)
+    scenes = PartitionSpec(AXIS) if placement == "sharded" else everywhere
     # With check_vma=True the gradient of a local loss comes out multiplied by the number of
     # devices, silently.
     mapped = jax.jit(
         jax.shard_map(
             steps,
             mesh=_mesh(devices),
-            in_specs=(everywhere, everywhere, shared, everywhere),
+            in_specs=(everywhere, scenes, shared, everywhere),
             out_specs=everywhere,
             check_vma=False,
         )
@@ -85,10 +146,17 @@ def _mesh(devices: Sequence[jax.Device] | None) -> Mesh:
     return Mesh(np.array(devices or jax.devices()), (AXIS,))
 
 
-def check(kind: str, batch: int, devices: int) -> None:
-    """Raises ValueError for an unknown kind, or a batch that does not divide evenly."""
+def check(kind: str, batch: int, devices: int, placement: str = "replicated") -> None:
+    """Raises ValueError for an unknown kind or placement, or a batch that does not divide."""
     if kind not in KINDS:
         raise ValueError(f"parallel must be one of {', '.join(KINDS)}, got {kind!r}")
+    if placement not in PLACEMENTS:
+        raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {placement!r}")
+    if placement == "sharded" and kind == "pmap":
+        raise ValueError(
+            "pmap copies the images to every device, got placement='sharded': "
+            "set config.train.parallel=shard_map"
+        )
     if batch % devices:
         below, above = batch // devices * devices, -(-batch // devices) * devices
         nearest = f"{below} or {above}" if below else str(above)

@@ -34,6 +34,8 @@ def base() -> ConfigDict:
     config.data.train_size = 20_000
     config.data.test_size = 1_000
     config.data.seed = 0
+    # "replicated": all training scenes on every device; "sharded": divided over the devices.
+    config.data.placement = "replicated"
     config.data.split = "test"  # "validation": hold out training scenes, and evaluate on those
 
     config.model = ConfigDict()  # fields of asr_jax.ModelConfig; the canvas comes from the data

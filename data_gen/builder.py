@@ -9,10 +9,11 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
@@ -22,6 +23,8 @@ from data_gen import scenes
 from data_gen.scenes import Scenes, Sprites
 
 SPLITS = ("train", "test")
+# Of how many scenes, which to read; None: all.
+Rows = Callable[[int], slice] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +154,11 @@ def fingerprint(kind: type[SceneBuilder], config: SceneConfig, sprites: dict[str
 
 
 def load(
-    kind: type[SceneBuilder], config: SceneConfig, sprites: dict[str, Sprites], data_dir: str = ""
+    kind: type[SceneBuilder],
+    config: SceneConfig,
+    sprites: dict[str, Sprites],
+    data_dir: str = "",
+    rows: Rows = None,
 ) -> Dataset:
     """Returns the scenes that `config` describes, from disk if they were built before.
 
@@ -159,7 +166,9 @@ def load(
       kind: which data set.
       config: what the scenes are.
       sprites: of each split.
-      data_dir: where the scenes are kept; if empty: ASR_DATA_DIR, else ~/.cache/asr_jax.
+      data_dir: where the scenes are kept; if empty: ASR_DATA_DIR, else ~/.cache/asr_jax. Processes
+        that share it build them once: the others wait.
+      rows: which of the training scenes to read, given how many there are; None: all.
 
     Raises:
       ValueError: for a layout that does not fit, or a damaged cache.
@@ -171,29 +180,30 @@ def load(
     with _quiet_tfds():
         settings = SceneBuilderConfig(name=name, scenes=config, sprites=sprites)
         builder = _prepared(kind, settings, folder)
-        return Dataset(*(_read(builder, split, sprites[split]) for split in SPLITS), source)
+        train = _read(builder, "train", sprites["train"], rows)
+        return Dataset(train, _read(builder, "test", sprites["test"]), source)
 
 
 def _prepared(kind: type[SceneBuilder], config: SceneBuilderConfig, folder: Path) -> SceneBuilder:
     def builder() -> SceneBuilder:
         return kind(config=config, data_dir=folder, file_format="array_record")
 
-    first = builder()
-    try:
+    if builder().is_prepared():  # also where nothing can be written
+        return builder()
+    folder.mkdir(parents=True, exist_ok=True)
+    # The system frees the lock of a process that was killed.
+    with filelock.FileLock(folder / f"{config.name}.lock"):
+        first = builder()
         # Written to a temporary folder that is renamed when complete; does nothing if it exists.
         first.download_and_prepare()
-    except OSError:
-        # Another process may have been faster: then its scenes, which are the same, are there.
-        if not builder().is_prepared():
-            raise
-        return builder()
-    return first
+        return first
 
 
-def _read(builder: SceneBuilder, split: str, sprites: Sprites) -> Scenes:
+def _read(builder: SceneBuilder, split: str, sprites: Sprites, rows: Rows = None) -> Scenes:
+    size = getattr(builder.builder_config.scenes, f"{split}_size")
+    some = range(size) if rows is None else range(size)[rows(size)]
     try:
-        source = builder.as_data_source(split)
-        records = source.__getitems__(range(len(source)))
+        records = builder.as_data_source(split).__getitems__(some)
     except Exception as error:  # array_record raises bare RuntimeErrors and IndexErrors
         raise ValueError(
             f"the scenes in {builder.data_path} are damaged ({error}): delete that folder, and they"

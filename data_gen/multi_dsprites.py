@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_gen import builder, dsprites
-from data_gen.builder import SPLITS, Dataset
+from data_gen.builder import SPLITS, Dataset, Rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class MultiDsprites(builder.SceneBuilder, skip_registration=True):
     TITLE = "Multi-dSprites"
 
 
-def load(config: SceneConfig, data_dir: str = "") -> Dataset:
+def load(config: SceneConfig, data_dir: str = "", rows: Rows = None) -> Dataset:
     """Returns the scenes that `config` describes, from disk if they were built before.
 
     Scenes for training and for testing show the same sprites, of which there are only 40 for each
@@ -48,6 +48,7 @@ def load(config: SceneConfig, data_dir: str = "") -> Dataset:
     Args:
       config: what the scenes are.
       data_dir: where the scenes are kept, see `builder.load`.
+      rows: which of the training scenes to read, see `builder.load`.
 
     Raises:
       ValueError: for sprites that do not fit the canvas, a layout that does not fit, a scale so
@@ -57,12 +58,12 @@ def load(config: SceneConfig, data_dir: str = "") -> Dataset:
     side = max(len(sprites.draw(row)) for row in range(len(sprites.labels)))
     if config.canvas < side:
         builder.refuse("canvas", f"be at least the largest sprite's side, {side}", config.canvas)
-    return builder.load(MultiDsprites, config, dict.fromkeys(SPLITS, sprites), data_dir)
+    return builder.load(MultiDsprites, config, dict.fromkeys(SPLITS, sprites), data_dir, rows)
 
 
-def from_config(data: Mapping[str, Any]) -> Dataset:
+def from_config(data: Mapping[str, Any], rows: Rows = None) -> Dataset:
     """Returns the scenes that `config.data` describes; raises what `load` raises."""
-    return load(builder.scene_config(SceneConfig, data), data["data_dir"])
+    return load(builder.scene_config(SceneConfig, data), data["data_dir"], rows)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_gen import builder, scenes, sources
-from data_gen.builder import SPLITS, Dataset
+from data_gen.builder import SPLITS, Dataset, Rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,9 @@ def sprites(digits: sources.Digits, scale: float) -> scenes.Sprites:
     )
 
 
-def load(config: SceneConfig, digits_dir: str = "", data_dir: str = "") -> Dataset:
+def load(
+    config: SceneConfig, digits_dir: str = "", data_dir: str = "", rows: Rows = None
+) -> Dataset:
     """Returns the scenes that `config` describes, from disk if they were built before.
 
     Scenes for training show MNIST's own training digits, scenes for testing its test digits.
@@ -54,6 +56,7 @@ def load(config: SceneConfig, digits_dir: str = "", data_dir: str = "") -> Datas
       config: what the scenes are.
       digits_dir: where the digits are, see `sources.load_digits`.
       data_dir: where the scenes are kept, see `builder.load`.
+      rows: which of the training scenes to read, see `builder.load`.
 
     Raises:
       ValueError: for digits that are not MNIST, a layout that does not fit, or a damaged cache.
@@ -61,13 +64,13 @@ def load(config: SceneConfig, digits_dir: str = "", data_dir: str = "") -> Datas
     """
     digits = {split: sources.load_digits(split, digits_dir) for split in SPLITS}
     scaled = {split: sprites(digits[split], config.scale) for split in SPLITS}
-    return builder.load(MultiMnist, config, scaled, data_dir)
+    return builder.load(MultiMnist, config, scaled, data_dir, rows)
 
 
-def from_config(data: Mapping[str, Any]) -> Dataset:
+def from_config(data: Mapping[str, Any], rows: Rows = None) -> Dataset:
     """Returns the scenes that `config.data` describes; raises what `load` raises."""
     config = builder.scene_config(SceneConfig, data)
-    return load(config, data["digits_dir"], data["data_dir"])
+    return load(config, data["digits_dir"], data["data_dir"], rows)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ import hashlib
 from numbers import Real
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 import asr_jax
+from asr_jax import parallel
 from asr_jax.constraints.base import check_names
 from configs.base import METHODS
 from data_gen import multi_dsprites, multi_mnist, user_scenes
@@ -24,6 +26,8 @@ class Data(NamedTuple):
     train: Scenes
     test: Scenes  # or the validation scenes
     source: str
+    train_size: int  # of the whole run; `train` may be this process's share
+    sharded: bool
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -34,12 +38,15 @@ class Data(NamedTuple):
     def facts(self) -> dict:
         """What a run that goes on must find again; JSON.
 
-        A hash of all images: the same settings give other scenes where other digits lie.
+        A hash of all images: the same settings give other scenes where other digits lie. Of
+        training scenes that no process has all of, it knows nothing; who sees which depends on
+        the number of devices then.
         """
         digest = hashlib.sha256()
-        for scenes in (self.train, self.test):
+        for scenes in (self.test,) if self.sharded else (self.train, self.test):
             digest.update(np.ascontiguousarray(scenes.image))
-        return {"scenes": digest.hexdigest()[:16], "canvas": list(self.canvas)}
+        facts = {"scenes": digest.hexdigest()[:16], "canvas": list(self.canvas)}
+        return facts | ({"devices": jax.device_count()} if self.sharded else {})
 
 
 def data(config: ConfigDict) -> Data:
@@ -56,25 +63,34 @@ def data(config: ConfigDict) -> Data:
             f"data.objects must be one of {', '.join(OBJECTS)}, got {settings.objects!r}: "
             "set config.data.objects, or config.data.path for scenes of your own"
         )
+    sharded = settings.placement == "sharded"
+    rows = parallel.own_rows if sharded else None
     if settings.path:
         scenes = user_scenes.load_npz(settings.path)
         train, test = user_scenes.split(scenes, settings.test_size, settings.seed)
         source = settings.path
     else:
-        train, test, source = OBJECTS[settings.objects].from_config(settings)
+        # Scenes to hold out are drawn from all of them.
+        early = rows if settings.split == "test" else None
+        train, test, source = OBJECTS[settings.objects].from_config(settings, early)
     if settings.split == "validation":
         train, test = user_scenes.split(train, len(test.image), settings.seed)
+    size = len(train.image)
+    if rows and (settings.path or settings.split == "validation"):
+        train = Scenes(*(None if field is None else field[rows(size)] for field in train))
+    elif rows:
+        size = settings.train_size
     if len(test.image) < 2:
         raise ValueError(
             f"a standard error needs at least 2 {settings.split} scenes, got {len(test.image)}: "
             "set config.data.test_size=2 or more"
         )
-    if config.train.batch_size > len(train.image):
+    if config.train.batch_size > size:
         raise ValueError(
-            f"train.batch_size={config.train.batch_size} is larger than the {len(train.image)} "
+            f"train.batch_size={config.train.batch_size} is larger than the {size} "
             "training scenes: set config.train.batch_size to that or less"
         )
-    return Data(train, test, source)
+    return Data(train, test, source, size, sharded)
 
 
 def check_numbers(config: ConfigDict, section: str = "config") -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from asr_jax import processes
 from asr_jax.checkpoint import CheckpointError
 from experiments import build, loop, report
-from experiments.prepare import prepare
+from experiments.prepare import Run, prepare
 from experiments.workdir import open_workdir
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -28,59 +31,102 @@ Paper = Mapping[tuple[str, str], Mapping[str, str]]
 
 
 def run(paper: Paper) -> None:
-    """Runs what the flags say. Whatever can be refused is refused before training begins."""
+    """Runs what the flags say. Whatever can be refused is refused before training begins.
+
+    Where several processes share the run, all of them compute and process 0 alone prints and
+    writes.
+    """
     logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
     config = CONFIG.value
     try:
-        seeds, constraints, penalised, data, model, optimizer, steps = prepare(config)
-        workdir = Path(WORKDIR.value or f"runs/{config.name}-{build.seeds_name(config)}")
-        for warning in build.warnings(config, data.train):
-            print(f"warning: {warning}", file=sys.stderr)
-        open_workdir(workdir, config, data.facts, RESUME.value)
-        folders = {config.seed: workdir}
-        if len(seeds) > 1:  # each seed's folder is that of a run of its own
-            folders = {seed: workdir / f"seed{seed}" for seed in seeds}
-            for seed, folder in folders.items():
-                open_workdir(folder, of_seed(config, seed), data.facts, folder.exists())
+        processes.initialize()
+        prepared = processes.together(prepare, config)
+        workdir, folders = _folders(config, prepared.seeds)
+        found = processes.on_primary(_open, config, prepared, workdir, folders)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")  # the message says all; a traceback would bury it
+        _end(f"error: {error}")  # the message says all; a traceback would bury it
+    with contextlib.ExitStack() as stack:
+        if not processes.is_primary():
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        if found["finished"]:
+            print(f"{workdir} is finished: its results are in final.json")
+            return
+        data = prepared.data
+        print(f"{config.name}: {data.train_size} training scenes from {data.source}")
+        try:
+            if found["failure"]:
+                raise FloatingPointError(found["failure"])
+            _train(config, prepared, workdir, folders, found["todo"], paper)
+        except (CheckpointError, processes.ElsewhereError, OSError, FloatingPointError) as error:
+            _end(f"error: {error}")
+        except loop.Stopped as stopped:
+            _end(f"{stopped}: go on with --resume")
+        print(f"Results are in {workdir}")
 
-    if (workdir / "final.json").exists():
-        print(f"{workdir} is finished: its results are in final.json")
-        return
-    print(f"{config.name}: {len(data.train.image)} training scenes from {data.source}")
-    if len(seeds) == 1 and report.ended(workdir):
-        sys.exit(f"error: {report.failure(workdir)}")
+
+def _end(message: str) -> None:
+    sys.exit(message if processes.is_primary() else 1)
+
+
+def _folders(config: ConfigDict, seeds: range) -> tuple[Path, dict[int, Path]]:
+    """The workdir, and seed -> its folder."""
+    workdir = Path(WORKDIR.value or f"runs/{config.name}-{build.seeds_name(config)}")
+    folders = {config.seed: workdir}
+    if len(seeds) > 1:  # each seed's folder is that of a run of its own
+        folders = {seed: workdir / f"seed{seed}" for seed in seeds}
+    return workdir, folders
+
+
+def _open(config: ConfigDict, prepared: Run, workdir: Path, folders: Mapping[int, Path]) -> dict:
+    """Makes the folders, or finds what is in them: what is done, and what is to do."""
+    for warning in build.warnings(config, prepared.data.train):
+        print(f"warning: {warning}", file=sys.stderr)
+    facts = prepared.data.facts
+    open_workdir(workdir, config, facts, RESUME.value)
+    alone = len(folders) == 1
+    for seed, folder in folders.items():
+        if not alone:
+            open_workdir(folder, of_seed(config, seed), facts, folder.exists())
+    return {
+        "finished": (workdir / "final.json").exists(),
+        "failure": report.failure(workdir) if alone and report.ended(workdir) else None,
+        "todo": [seed for seed, folder in folders.items() if not report.ended(folder)],
+    }
+
+
+def _train(
+    config: ConfigDict,
+    prepared: Run,
+    workdir: Path,
+    folders: Mapping[int, Path],
+    todo: Sequence[int],
+    paper: Paper,
+) -> None:
+    """Trains and reports every seed that is still to do, then all of them."""
+    seeds, constraints, penalised, data, model, optimizer, steps = prepared
     row = "" if config.data.path else config.name.split("-")[0]  # the paper knows its own data
     row = paper.get((row, config.method), {})
-    todo = {seed: folder for seed, folder in folders.items() if not report.ended(folder)}
-    for group in loop.groups(config, list(todo)):
-        try:
-            trained = loop.train(
-                config,
-                model,
-                penalised,
-                optimizer,
-                steps,
-                data.train.image[..., 0],
-                {seed: todo[seed] for seed in group},
-            )
-        except CheckpointError as error:
-            sys.exit(f"error: {error}")
-        except loop.Stopped as stopped:
-            print(f"{stopped}: go on with --resume", file=sys.stderr)
-            sys.exit(1)
+    for group in loop.groups(config, todo):
+        trained = loop.train(
+            config,
+            model,
+            penalised,
+            optimizer,
+            steps,
+            data.train.image[..., 0],
+            {seed: folders[seed] for seed in group},
+        )
         for seed, result in trained.items():
             if not isinstance(result, FloatingPointError):
                 one = of_seed(config, seed)
                 report.finish(one, model, constraints, data, result, folders[seed], row)
             elif len(seeds) == 1:
-                sys.exit(f"error: {result}")
+                raise result
             else:  # the others go on; a failure is a result, and is counted
                 print(f"error: seed {seed}: {result}", file=sys.stderr)
     if len(seeds) > 1:
-        report.finish_seeds(config, folders, workdir, row)
-    print(f"Results are in {workdir}")
+        processes.on_primary(report.finish_seeds, config, folders, workdir, row)
 
 
 def of_seed(config: ConfigDict, seed: int) -> ConfigDict:

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 import asr_jax
-from asr_jax import parallel
+from asr_jax import parallel, processes
 from experiments import build
 from experiments.workdir import MetricsLog, write_json
 
@@ -53,7 +53,7 @@ def total_steps(config: ConfigDict, images: int) -> int:
         raise ValueError(
             f"train.side_by_side must be one of auto, yes, no, got {train.side_by_side!r}"
         )
-    parallel.check(train.parallel, train.batch_size, jax.device_count())
+    parallel.check(train.parallel, train.batch_size, jax.device_count(), config.data.placement)
     steps = -(-train.epochs * images // train.batch_size)
     per_dispatch = min(train.log_every, steps)
     steps = -(-steps // per_dispatch) * per_dispatch
@@ -66,18 +66,26 @@ def total_steps(config: ConfigDict, images: int) -> int:
     return steps
 
 
-def batches(images: int, batch_size: int, seed: int, first: int, last: int) -> np.ndarray:
+def batches(
+    images: int, batch_size: int, seed: int, first: int, last: int, shard: int | None = None
+) -> np.ndarray:
     """Which images the steps first..last-1 see, [n, batch_size].
 
-    One endless stream of permutations, each a function of seed and epoch alone, so that a run
-    that is resumed sees what it would have seen.
+    One endless stream of permutations, each a function of seed, epoch and shard (of which device,
+    if each has images of its own) alone, so that a run that is resumed sees what it would have.
     """
+    own = () if shard is None else (shard,)
     positions = np.arange(first * batch_size, last * batch_size)
     epochs = positions // images
     order = np.concatenate(
-        [np.random.default_rng([seed, e]).permutation(images) for e in np.unique(epochs)]
+        [_permutation(images, seed, int(epoch), *own) for epoch in np.unique(epochs)]
     )
     return order[positions - epochs[0] * images].reshape(last - first, batch_size)
+
+
+@functools.lru_cache(maxsize=64)  # an epoch has many dispatches
+def _permutation(images: int, *seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(images)
 
 
 def groups(config: ConfigDict, seeds: list[int]) -> list[list[int]]:
@@ -120,6 +128,8 @@ def train(
       Stopped: SIGTERM or SIGINT came, and everything is saved. A second one ends at once.
     """
     settings, seeds = config.train, list(workdirs)
+    primary, devices = processes.is_primary(), jax.device_count()
+    sharded = config.data.placement == "sharded"
     side_by_side = len(seeds) > 1
     tx = asr_jax.optimizer(optimizer, total)
     per_dispatch = min(settings.log_every, total)
@@ -134,40 +144,72 @@ def train(
     with contextlib.ExitStack() as stack:
         closing = lambda thing: stack.enter_context(contextlib.closing(thing))  # noqa: E731
         # Closing checkpoints waits for what is still being written.
-        checkpoints = {s: closing(asr_jax.Checkpoints(workdirs[s] / "checkpoints")) for s in seeds}
+        checkpoints = {
+            seed: closing(asr_jax.Checkpoints(workdirs[seed] / "checkpoints"))
+            for seed in seeds
+            if primary
+        }
+
+        def last_saved() -> tuple[int, float]:
+            # Killed between two seeds' saves, the faster one still has the step before.
+            step = min(checkpoints[seed].latest_step() or 0 for seed in seeds)
+            return step, checkpoints[seeds[0]].description(step)["seconds"] if step else 0.0
+
+        step, before = processes.on_primary(last_saved)
         states = [asr_jax.init_state(model, tx, seed) for seed in seeds]
-        # Killed between two seeds' saves, the faster one still has the step before.
-        step, before = min(checkpoints[seed].latest_step() or 0 for seed in seeds), 0.0
         if step:
-            pairs = zip(checkpoints.values(), states, strict=True)
-            states = [saved.restore(step, state) for saved, state in pairs]
-            before = checkpoints[seeds[0]].description(step)["seconds"]
+            pairs = zip(seeds, states, strict=True)
+            states = processes.arrays_of_primary(
+                lambda: [checkpoints[seed].restore(step, like) for seed, like in pairs], states
+            )
         state = jax.tree.map(lambda *x: jnp.stack(x), *states) if side_by_side else states[0]
-        state, images_on_device = parallel.replicate((state, images))
+        state = parallel.replicate(state)
+        images_on_device = (parallel.shard if sharded else parallel.replicate)(images)
+        on_each = images_on_device.addressable_shards[0].data
+        print(
+            f"{len(on_each)} scenes, {on_each.nbytes / 2**20:.1f} MiB, on each of {devices} "
+            f"{jax.devices()[0].platform.upper()} devices ({config.data.placement})"
+        )
         steps = asr_jax.train_seeds if side_by_side else asr_jax.train_steps
         run = parallel.data_parallel(
             functools.partial(steps, model=model, constraints=constraints, tx=tx),
             kind=settings.parallel,
+            placement=config.data.placement,
         )
-        logs = {seed: closing(MetricsLog(workdirs[seed], step)) for seed in seeds}
+        logs = {
+            seed: closing(MetricsLog(workdirs[seed] if primary else None, step)) for seed in seeds
+        }
         name = workdirs[seeds[0]].name if not side_by_side else f"{len(seeds)} seeds"
         bar = closing(tqdm(total=total, initial=step, unit=" steps", desc=name, file=sys.stdout))
         signals = stack.enter_context(caught(signal.SIGTERM, signal.SIGINT))
         started, times = time.monotonic(), []
 
+        def order(first, last, shard=None):
+            images, batch = (len(on_each), settings.batch_size)
+            batch = batch if shard is None else batch // devices
+            streams = [batches(images, batch, seed, first, last, shard) for seed in seeds]
+            return np.stack(streams, axis=-1) if side_by_side else streams[0]
+
         def save(seed, step, state, loss):
+            if not primary:
+                return
             seconds = before + time.monotonic() - started
             description = {"config": config.to_json(), "seconds": seconds}
-            checkpoints[seed].save(step, of(seed, state), description, loss)
+            state = processes.local(of(seed, state))
+            checkpoints[seed].save(step, state, description, loss)
 
         while step < total and len(failed) < len(seeds):
             first, step = step, step + per_dispatch
-            indices = [batches(len(images), settings.batch_size, s, first, step) for s in seeds]
-            indices = np.stack(indices, axis=-1) if side_by_side else indices[0]
+            if sharded:
+                here = functools.partial(order, first, step)
+                indices = parallel.divide_batch(here, devices)
+            else:
+                indices = order(first, step)
             schedule = build.schedule(config, first, step, total)
             good = state
             state, values = run(good, images_on_device, indices, schedule)
             values = jax.device_get(values)
+            stopping = processes.any_of(bool(signals))
             times.append(time.monotonic() - started)
             rows = []
             for seed in (seed for seed in seeds if seed not in failed):
@@ -179,23 +221,25 @@ def train(
                         "again in another --workdir with a lower config.optimizer.learning_rate "
                         "or config.optimizer.clip"
                     )
-                    write_json(workdirs[seed] / "failed.json", {"error": str(failed[seed])})
+                    if primary:
+                        write_json(workdirs[seed] / "failed.json", {"error": str(failed[seed])})
                     save(seed, first, good, np.inf)
                     continue
                 rows.append(logs[seed].write(step, of(seed, values)))
-                if step % save_every == 0 or step == total or signals:
+                if step % save_every == 0 or step == total or stopping:
                     recent = logs[seed].rows[-save_every // per_dispatch :]
                     save(seed, step, state, float(np.mean([row["loss"] for row in recent])))
             shown = ("loss", "nelbo", "penalty")
             shown = {name: f"{np.mean([row[name] for row in rows]):.1f}" for name in shown if rows}
             bar.set_postfix(shown, refresh=False)
             bar.update(per_dispatch)
-            if signals and step < total:
-                raise Stopped(f"stopped by {signals[0]} at step {step} of {total}, which is saved")
+            if stopping and step < total:
+                name = signals[0] if signals else "a signal to another process"
+                raise Stopped(f"stopped by {name} at step {step} of {total}, which is saved")
 
     first, last = (times[0], times[-1]) if times else (None, 0.0)
     rate = (len(times) - 1) * per_dispatch / (last - first) if len(times) > 1 else None
-    params = jax.device_get(state.params)
+    params = jax.device_get(processes.local(state.params))
     return {
         seed: failed.get(seed)
         or Trained(of(seed, params), total, before + last, first, rate, logs[seed].rows)

@@ -38,5 +38,5 @@ def prepare(config: ConfigDict) -> Run:
     build.check_counts(config, data.train)
     model = build.model(config, data.canvas)
     optimizer = build.optimizer(config)
-    steps = loop.total_steps(config, len(data.train.image))
+    steps = loop.total_steps(config, data.train_size)
     return Run(seeds, constraints, penalised, data, model, optimizer, steps)

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import asr_jax
-from asr_jax import generation, plots
+from asr_jax import generation, plots, processes
 from asr_jax.evaluate import summarise
 from data_gen.scenes import Scenes
 from experiments.build import Data
@@ -57,7 +57,8 @@ def finish(
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
     } | measure(config, model, constraints, data, trained.params)
     draw(config, model, data.test, trained, final, workdir / "figures")
-    write_json(workdir / "final.json", final)
+    if processes.is_primary():
+        write_json(workdir / "final.json", final)
     print(table(final, paper), flush=True)
     return final
 
@@ -160,7 +161,6 @@ def by_count(values: dict, count_probs: np.ndarray, true_count: np.ndarray) -> d
 
 def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path) -> None:
     """Writes reconstructions, samples, learning_curves and, of inferred counts, counts (.png)."""
-    folder.mkdir(exist_ok=True)
     images = scenes.image[:SHOWN, ..., 0].astype(np.float32) / 255
     scene = jax.device_get(model.reconstruct(trained.params, jnp.asarray(images)))
     title = f"{config.name}, seed {config.seed}"
@@ -188,6 +188,9 @@ def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path) -
             {int(n): row["posterior"] for n, row in final["counts"].items()},
             f"{title}: {config.data.split} scenes",
         )
+    if not processes.is_primary():
+        return
+    folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=160)
 

@@ -62,7 +62,11 @@ def write_json(file: Path, value) -> None:
 class MetricsLog:
     """metrics.jsonl and TensorBoard events, cut back to the step that a run goes on from."""
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path | None, step: int):
+        """workdir: None keeps nothing, for processes that do not write."""
+        self.rows, self._file = [], None
+        if workdir is None:
+            return
         self._file = workdir / "metrics.jsonl"
         lines = self._file.read_text().splitlines(keepends=True) if self._file.exists() else []
         self.rows = [row for row in map(_parse, lines) if row and row["step"] <= step]
@@ -75,6 +79,8 @@ class MetricsLog:
         """Adds a line with the mean of each metric over the steps of a dispatch, and returns it."""
         row = {"step": step} | {name: float(np.mean(value)) for name, value in values.items()}
         self.rows.append(row)
+        if self._file is None:
+            return row
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in row.items():
@@ -83,7 +89,8 @@ class MetricsLog:
         return row
 
     def close(self) -> None:
-        self._tensorboard.close()
+        if self._file is not None:
+            self._tensorboard.close()
 
 
 def _parse(line: str) -> dict | None:

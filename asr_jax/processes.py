@@ -1,0 +1,168 @@
+"""Several processes that share one run, as on a TPU pod: who they are, and what they agree on.
+
+All of these are collective: every process of the run calls them, in the same order. In a run of
+one process they do nothing.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+class ElsewhereError(ValueError):
+    """Another process of the run has an error."""
+
+
+def initialize() -> None:
+    """Joins the other processes of the run, where the environment says that there are some.
+
+    It does by `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`; on TPU hosts
+    and in Slurm or Open MPI jobs of several tasks JAX finds out by itself. Comes before anything
+    else that JAX does.
+
+    Raises:
+      ValueError: only some of the three variables are set, or they are no numbers.
+    """
+    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        try:
+            number, index = (int(os.environ[name]) for name in names)
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"JAX_COORDINATOR_ADDRESS is set, so {' and '.join(names)} must be whole numbers, "
+                f"got {', '.join(str(os.environ.get(name)) for name in names)}: set all or none"
+            ) from error
+        jax.distributed.initialize(num_processes=number, process_id=index)
+    elif _several_tasks() or _on_tpu():
+        jax.distributed.initialize()
+
+
+def _several_tasks() -> bool:
+    sizes = (os.environ.get(name) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    return any(size is not None and int(size) > 1 for size in sizes)
+
+
+def _on_tpu() -> bool:
+    chips = glob.glob("/dev/accel[0-9]*") + glob.glob("/dev/vfio/[0-9]*")
+    wanted = "tpu" in os.environ.get("JAX_PLATFORMS", "tpu")
+    return wanted and bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def is_primary() -> bool:
+    """Whether this is the process that prints, draws and writes."""
+    return jax.process_index() == 0
+
+
+def gather(text: str) -> list[str]:
+    """What every process has to say, in the order of their numbers."""
+    if jax.process_count() == 1:
+        return [text]
+    data = np.frombuffer(text.encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.array(len(data), np.int32))
+    padded = np.zeros(max(lengths.max(), 1), np.uint8)
+    padded[: len(data)] = data
+    rows = multihost_utils.process_allgather(padded)
+    return [bytes(row[:n]).decode() for row, n in zip(rows, lengths, strict=True)]
+
+
+def together(function: Callable[..., Any], *arguments: Any, on: Callable[[], bool] = None) -> Any:
+    """Calls a function on every process, or on those where `on()`; an error is everyone's.
+
+    Otherwise a process that stops would leave the others waiting for it.
+
+    Returns:
+      What the function does; None where it was not called.
+
+    Raises:
+      ValueError, OSError: what it raised here.
+      ElsewhereError: what it raised on another process.
+    """
+    value, error = None, None
+    if on is None or on():
+        try:
+            value = function(*arguments)
+        except (ValueError, OSError) as caught:
+            error = caught
+    texts = gather("" if error is None else f"{error}")
+    if error is not None:
+        raise error
+    if any(texts):
+        raise ElsewhereError(next(filter(None, texts)))
+    return value
+
+
+def on_primary(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function on process 0 alone; returns what it does, JSON, to every process.
+
+    Raises:
+      as `together`.
+    """
+    value = together(function, *arguments, on=is_primary)
+    return value if jax.process_count() == 1 else json.loads(gather(json.dumps(value))[0])
+
+
+def arrays_of_primary(function: Callable[[], Any], like: Any) -> Any:
+    """Calls a function on process 0 alone; returns its arrays, shaped as `like`, everywhere.
+
+    Raises:
+      as `together`.
+    """
+    tree = together(function, on=is_primary)
+    if jax.process_count() == 1:
+        return tree
+    like = like if tree is None else tree
+
+    def broadcast(leaf):
+        # As bytes: what is sent is a sum over all processes, which makes 0.0 of -0.0.
+        host = np.asarray(leaf)
+        data = np.ascontiguousarray(host).reshape(-1).view(np.uint8)
+        data = np.asarray(multihost_utils.broadcast_one_to_all(data), np.uint8)
+        return data.view(host.dtype).reshape(host.shape)
+
+    return on_keys(broadcast, like)
+
+
+def local(tree: Any) -> Any:
+    """Arrays that are the same on every device of every process, as this process's own."""
+    return tree if jax.process_count() == 1 else on_keys(np.asarray, tree)
+
+
+def on_keys(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Maps the leaves of a tree; of random keys, the integers that they consist of."""
+
+    def apply(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(function(jax.random.key_data(leaf)))
+        return function(leaf)
+
+    return jax.tree.map(apply, tree)
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is true in any process."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def concatenate(tree: Any) -> Any:
+    """Rows [n, ...] of every process, equally many each, one after the other: [processes * n]."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def smallest(values: np.ndarray) -> np.ndarray:
+    """The smallest over all processes, entry by entry."""
+    if jax.process_count() == 1:
+        return values
+    return multihost_utils.process_allgather(values).min(0)
