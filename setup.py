@@ -32,7 +32,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "ruff", "scipy"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff", "scipy"],
         "notebook": ["jupyterlab", "nbmake"],
         "tfds": ["tensorflow"],  # only for TFDS's own data sets
         "cuda": ["jax[cuda13]"],

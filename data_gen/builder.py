@@ -25,6 +25,8 @@ from data_gen.scenes import Scenes, Sprites
 SPLITS = ("train", "test")
 # Of how many scenes, which to read; None: all.
 Rows = Callable[[int], slice] | None
+MAX_COUNT = 100  # objects in a scene: what there are of pairs is checked one by one
+MAX_BYTES = 2**36  # of all scenes, which are held in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,8 @@ class SceneConfig:
             refuse("counts", "be a tuple of whole numbers, such as (1, 3)", self.counts)
         if not self.counts or min(self.counts) < 0 or max(self.counts) < 1:
             refuse("counts", "name counts of 0 or more, one of them at least 1", self.counts)
+        if max(self.counts) > MAX_COUNT:
+            refuse("counts", f"name counts of at most {MAX_COUNT}", self.counts)
         if len(set(self.counts)) < len(self.counts):
             refuse("counts", "name each count once", self.counts)
         if self.layout not in scenes.LAYOUTS:
@@ -56,6 +60,10 @@ class SceneConfig:
         for name in ("canvas", "train_size", "test_size"):
             if getattr(self, name) < 1:
                 refuse(name, "be at least 1", getattr(self, name))
+        size = (self.train_size + self.test_size) * self.canvas**2
+        if size > MAX_BYTES:
+            rule = f"leave all scenes, with test_size and canvas, {MAX_BYTES} pixels, not {size}"
+            refuse("train_size", rule, self.train_size)
         if self.seed < 0:
             refuse("seed", "be at least 0", self.seed)
 
@@ -171,10 +179,10 @@ def load(
       rows: which of the training scenes to read, given how many there are; None: all.
 
     Raises:
-      ValueError: for a layout that does not fit, or a damaged cache.
+      ValueError: for a layout that does not fit, a damaged cache, or a home that there is not.
     """
     source = " and ".join(dict.fromkeys(sprites[split].source for split in SPLITS))
-    folder = Path(data_dir or os.environ.get("ASR_DATA_DIR") or "~/.cache/asr_jax").expanduser()
+    folder = _folder(data_dir or os.environ.get("ASR_DATA_DIR") or "~/.cache/asr_jax")
     name = fingerprint(kind, config, sprites)
     logging.info("Objects: %s. Scenes: %s in %s", source, name, folder)
     with _quiet_tfds():
@@ -182,6 +190,13 @@ def load(
         builder = _prepared(kind, settings, folder)
         train = _read(builder, "train", sprites["train"], rows)
         return Dataset(train, _read(builder, "test", sprites["test"]), source)
+
+
+def _folder(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # what follows ~ is no user
+        refuse("data_dir", "lie in a home folder that there is", name)
 
 
 def _prepared(kind: type[SceneBuilder], config: SceneBuilderConfig, folder: Path) -> SceneBuilder:

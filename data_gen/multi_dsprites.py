@@ -26,7 +26,8 @@ class SceneConfig(builder.SceneConfig):
     def __post_init__(self):
         super().__post_init__()
         names = self.shapes if isinstance(self.shapes, tuple) else ()
-        if not names or not set(names) <= set(dsprites.SHAPES) or len(set(names)) < len(names):
+        known = all(name in dsprites.SHAPES for name in names)
+        if not names or not known or len(set(names)) < len(names):
             rule = f"be a tuple that names some of {', '.join(dsprites.SHAPES)}, each once"
             builder.refuse("shapes", rule, self.shapes)
         side = max(1, round(17 * self.scale))  # the smallest sprite's, a heart's

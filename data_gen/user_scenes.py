@@ -130,6 +130,8 @@ def _count(count: np.ndarray, size: int, path: str | Path) -> np.ndarray:
             f"count in {path} must be at least 0, got {count.min()}: leave count out if it is"
             " unknown"
         )
+    if count.max() >= 2**31:
+        raise ValueError(f"count in {path} must be below 2**31, got {count.max()}: repair it")
     return count.astype(np.int32)
 
 
@@ -147,13 +149,20 @@ def _box(box: np.ndarray, size: int, count: np.ndarray | None, path: str | Path)
             f"count in {path} must be at most the {box.shape[1]} boxes of an image, got"
             f" {count.max()}: give a box for every object"
         )
+    if box.dtype.kind not in "iuf":
+        raise ValueError(f"box in {path} must be numbers, got {box.dtype}: save corners in pixels")
     present = np.arange(box.shape[1]) < count[:, None]  # [N, M]
-    if box.dtype.kind not in "iuf" or not np.isfinite(box[present]).all():
-        raise ValueError(f"box in {path} must be finite numbers, got {box.dtype}: repair the boxes")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        box = np.where(present[..., None], box.astype(np.float32), 0)
+    if not np.isfinite(box).all():
+        raise ValueError(
+            f"box in {path} must be finite numbers of float32, got {box[~np.isfinite(box)][0]}: "
+            "repair the boxes"
+        )
     x0, y0, x1, y1 = box[present].T
     if ((x0 >= x1) | (y0 >= y1)).any():
         raise ValueError(
             f"box in {path} must have x0 < x1 and y0 < y1, got"
             f" {box[present][(x0 >= x1) | (y0 >= y1)][0].tolist()}: save corners, not sizes"
         )
-    return np.where(present[..., None], box, 0).astype(np.float32)
+    return box

@@ -158,6 +158,7 @@ def test_a_crowd_that_does_not_fit_is_an_error_after_bounded_attempts(tmp_path, 
             r"shapes must be a tuple that names some of square, ellipse, heart, each once, got"
             r" \('square', 'star'\): set config.data.shapes",
         ),
+        ({"shapes": (["heart"],)}, r"shapes must .*, got \(\['heart'\],\)"),
         ({"shapes": ()}, r"shapes must .*, got \(\)"),
         ({"shapes": ("heart", "heart")}, r"shapes must .* each once, got \('heart', 'heart'\)"),
         ({"shapes": "heart"}, "shapes must be a tuple .*, got heart"),

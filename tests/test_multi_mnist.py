@@ -195,6 +195,12 @@ def test_a_damaged_cache_is_an_error_that_says_what_to_delete(tmp_path):
     assert str(records.parent) in str(caught.value)
 
 
+def test_a_cache_in_a_home_that_there_is_not_is_named():
+    message = "data_dir must lie in a home folder that there is, got ~nobody-here: set config.data"
+    with pytest.raises(ValueError, match=message):
+        load(SMALL, "~nobody-here")
+
+
 def test_a_layout_that_does_not_fit_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes, "MAX_LAYOUTS", 1000)
     crowded = dataclasses.replace(SMALL, canvas=20, counts=(9,))
@@ -213,6 +219,11 @@ def test_a_layout_that_does_not_fit_is_named(tmp_path, monkeypatch):
         ({"counts": (0,)}, r"one of them at least 1, got \(0,\)"),
         ({"counts": (2, 2)}, r"name each count once, got \(2, 2\)"),
         ({"counts": 3}, r"must be a tuple of whole numbers, such as \(1, 3\), got 3"),
+        ({"counts": (1, 101)}, r"name counts of at most 100, got \(1, 101\)"),
+        (
+            {"canvas": 2**14, "train_size": 2**8},
+            "train_size must leave all scenes, .* canvas, 68719476736 pixels, not 337.*, got 256",
+        ),
         ({"layout": "grid"}, "layout must be one of disjoint, columns, pixels, got grid"),
         ({"scale": 0.0}, "scale must be above 0, got 0.0"),
         ({"scale": float("nan")}, "scale must be above 0, got nan"),

@@ -194,8 +194,25 @@ def test_user_scenes(tmp_path):
         ),
         (
             {"image": IMAGE, "count": np.ones(4, int), "box": np.full((4, 1, 4), np.inf)},
-            "must be finite numbers",
+            "must be finite numbers .*, got inf: repair",
         ),
+        (
+            {"image": IMAGE, "count": np.ones(4, int), "box": np.full((4, 1, 4), 1e39)},
+            "must be finite numbers of float32, got inf: repair",
+        ),
+        (  # one point, as far as float32 can tell
+            {
+                "image": IMAGE,
+                "count": np.ones(4, int),
+                "box": np.array([[[1, 1, 1 + 1e-9, 2]]] * 4),
+            },
+            r"x0 < x1 and y0 < y1, got \[1.0, 1.0, 1.0, 2.0\]",
+        ),
+        (
+            {"image": IMAGE, "count": np.ones(4, int), "box": np.full((4, 1, 4), "1")},
+            "box .* must be numbers, got <U1",
+        ),
+        ({"image": IMAGE, "count": np.full(4, 2**32)}, r"below 2\*\*31, got 4294967296: repair"),
         (
             {"image": IMAGE, "count": np.ones(4, int), "box": np.tile([5.0, 5, 2, 2], (4, 1, 1))},
             r"x0 < x1 and y0 < y1, got \[5.0, 5.0, 2.0, 2.0\]: save corners",
@@ -215,7 +232,13 @@ def test_user_files_that_are_not_npz(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match="text.npz is not a .npz file"):
         user_scenes.load_npz(tmp_path / "text.npz")
+    np.save(tmp_path / "array.npy", IMAGE)
+    with pytest.raises(ValueError, match="array.npy is not a .npz file: save it with"):
+        user_scenes.load_npz(tmp_path / "array.npy")
     whole = save(tmp_path, image=IMAGE).read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[:-30])
+    with pytest.raises(ValueError, match="cut.npz is not a .npz file .File is not a zip file.: sa"):
+        user_scenes.load_npz(tmp_path / "cut.npz")
     flipped = whole[:150] + bytes([whole[150] ^ 1]) + whole[151:]
     (tmp_path / "damaged.npz").write_bytes(flipped)
     with pytest.raises(ValueError, match="damaged.npz holds image in a form .*CRC"):
