@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import asr_jax
 from asr_jax import parallel
+from asr_jax.checkpoint import CheckpointError
 from experiments import build
 from experiments.workdir import MetricsLog, write_json
 
@@ -108,7 +109,8 @@ def train(
       good state is saved then, the error is written to failed.json, and the other seeds go on.
 
     Raises:
-      CheckpointError: a checkpoint of another model.
+      CheckpointError: a checkpoint of another model, or all that there are are damaged.
+      OSError: the disk is full, or does not let us write. What was saved before is as it was.
       Stopped: SIGTERM or SIGINT came, and everything is saved. A second one ends at once.
     """
     settings, seeds = config.train, list(workdirs)
@@ -128,8 +130,7 @@ def train(
         # Closing checkpoints waits for what is still being written.
         checkpoints = {s: closing(asr_jax.Checkpoints(workdirs[s] / "checkpoints")) for s in seeds}
         states = [asr_jax.init_state(model, tx, seed) for seed in seeds]
-        # Killed between two seeds' saves, the faster one still has the step before.
-        step, before = min(checkpoints[seed].latest_step() or 0 for seed in seeds), 0.0
+        step, before = last_good(checkpoints.values()), 0.0
         if step:
             pairs = zip(checkpoints.values(), states, strict=True)
             states = [saved.restore(step, state) for saved, state in pairs]
@@ -193,6 +194,36 @@ def train(
         or Trained(of(seed, params), total, before + last, first, rate, logs[seed].rows)
         for seed in seeds
     }
+
+
+def last_good(checkpoints: Iterable[asr_jax.Checkpoints]) -> int:
+    """The last step that all seeds have an intact checkpoint of; 0: one of them has none yet.
+
+    Killed between two seeds' saves, the faster one still has the step before. What is damaged is
+    renamed, with a warning, so that the run can save that step again.
+
+    Raises:
+      CheckpointError: no step is left because of the damaged ones. Nothing is renamed then.
+    """
+    damaged, intact = [], []
+    for one in checkpoints:
+        what = {step: one.damage(step) for step in one.steps()}
+        damaged += [(one, step, damage) for step, damage in what.items() if damage]
+        intact.append({step for step, damage in what.items() if not damage})
+    step = max(set.intersection(*intact), default=0)
+    if damaged and not step:
+        one, last, damage = damaged[-1]
+        raise CheckpointError(
+            f"{one.directory} holds no checkpoint to go on from: that of step {last} is damaged "
+            f"({damage}): put back a copy of that folder, or remove it to train from the start"
+        )
+    for one, last, damage in damaged:
+        print(
+            f"warning: the checkpoint of step {last} in {one.directory} is damaged ({damage}): "
+            f"it is called {one.set_aside(last).name} now, and the run goes on from step {step}",
+            file=sys.stderr,
+        )
+    return step
 
 
 @contextlib.contextmanager
