@@ -61,8 +61,8 @@ def run(paper: Paper) -> None:
     row = "" if config.data.path else config.name.split("-")[0]  # the paper knows its own data
     row = paper.get((row, config.method), {})
     todo = {seed: folder for seed, folder in folders.items() if not report.ended(folder)}
-    for group in loop.groups(config, list(todo)):
-        try:
+    try:
+        for group in loop.groups(config, list(todo)):
             trained = loop.train(
                 config,
                 model,
@@ -72,21 +72,26 @@ def run(paper: Paper) -> None:
                 data.train.image[..., 0],
                 {seed: todo[seed] for seed in group},
             )
-        except CheckpointError as error:
-            sys.exit(f"error: {error}")
-        except loop.Stopped as stopped:
-            print(f"{stopped}: go on with --resume", file=sys.stderr)
-            sys.exit(1)
-        for seed, result in trained.items():
-            if not isinstance(result, FloatingPointError):
-                one = of_seed(config, seed)
-                report.finish(one, model, constraints, data, result, folders[seed], row)
-            elif len(seeds) == 1:
-                sys.exit(f"error: {result}")
-            else:  # the others go on; a failure is a result, and is counted
-                print(f"error: seed {seed}: {result}", file=sys.stderr)
-    if len(seeds) > 1:
-        report.finish_seeds(config, folders, workdir, row)
+            for seed, result in trained.items():
+                if not isinstance(result, FloatingPointError):
+                    one = of_seed(config, seed)
+                    report.finish(one, model, constraints, data, result, folders[seed], row)
+                elif len(seeds) == 1:
+                    sys.exit(f"error: {result}")
+                else:  # the others go on; a failure is a result, and is counted
+                    print(f"error: seed {seed}: {result}", file=sys.stderr)
+        if len(seeds) > 1:
+            report.finish_seeds(config, folders, workdir, row)
+    except CheckpointError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(
+            f"error: {error}: what {workdir} holds is as it was: make room or make it writable, "
+            "and go on with --resume"
+        )
+    except loop.Stopped as stopped:
+        print(f"{stopped}: go on with --resume", file=sys.stderr)
+        sys.exit(1)
     print(f"Results are in {workdir}")
 
 
