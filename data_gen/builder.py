@@ -26,7 +26,7 @@ SPLITS = ("train", "test")
 # Of how many scenes, which to read; None: all.
 Rows = Callable[[int], slice] | None
 MAX_COUNT = 100  # objects in a scene: what there are of pairs is checked one by one
-MAX_BYTES = 2**36  # of all scenes, which are held in memory
+MAX_BYTES = 2**40  # of all scenes; what a host reads of them, it holds in memory
 
 
 @dataclasses.dataclass(frozen=True)

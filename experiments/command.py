@@ -58,8 +58,13 @@ def run(paper: Paper) -> None:
             if found["failure"]:
                 raise FloatingPointError(found["failure"])
             _train(config, prepared, workdir, folders, found["todo"], paper)
-        except (CheckpointError, processes.ElsewhereError, OSError, FloatingPointError) as error:
+        except (CheckpointError, processes.ElsewhereError, FloatingPointError) as error:
             _end(f"error: {error}")
+        except OSError as error:
+            _end(
+                f"error: {error}: what {workdir} holds is as it was: make room or make it "
+                "writable, and go on with --resume"
+            )
         except loop.Stopped as stopped:
             _end(f"{stopped}: go on with --resume")
         print(f"Results are in {workdir}")

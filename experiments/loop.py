@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import asr_jax
 from asr_jax import parallel, processes
+from asr_jax.checkpoint import CheckpointError
 from experiments import build
 from experiments.workdir import MetricsLog, write_json
 
@@ -124,7 +125,8 @@ def train(
       good state is saved then, the error is written to failed.json, and the other seeds go on.
 
     Raises:
-      CheckpointError: a checkpoint of another model.
+      CheckpointError: a checkpoint of another model, or all that there are are damaged.
+      OSError: the disk is full, or does not let us write. What was saved before is as it was.
       Stopped: SIGTERM or SIGINT came, and everything is saved. A second one ends at once.
     """
     settings, seeds = config.train, list(workdirs)
@@ -151,8 +153,7 @@ def train(
         }
 
         def last_saved() -> tuple[int, float]:
-            # Killed between two seeds' saves, the faster one still has the step before.
-            step = min(checkpoints[seed].latest_step() or 0 for seed in seeds)
+            step = last_good(checkpoints.values())
             return step, checkpoints[seeds[0]].description(step)["seconds"] if step else 0.0
 
         step, before = processes.on_primary(last_saved)
@@ -245,6 +246,36 @@ def train(
         or Trained(of(seed, params), total, before + last, first, rate, logs[seed].rows)
         for seed in seeds
     }
+
+
+def last_good(checkpoints: Iterable[asr_jax.Checkpoints]) -> int:
+    """The last step that all seeds have an intact checkpoint of; 0: one of them has none yet.
+
+    Killed between two seeds' saves, the faster one still has the step before. What is damaged is
+    renamed, with a warning, so that the run can save that step again.
+
+    Raises:
+      CheckpointError: no step is left because of the damaged ones. Nothing is renamed then.
+    """
+    damaged, intact = [], []
+    for one in checkpoints:
+        what = {step: one.damage(step) for step in one.steps()}
+        damaged += [(one, step, damage) for step, damage in what.items() if damage]
+        intact.append({step for step, damage in what.items() if not damage})
+    step = max(set.intersection(*intact), default=0)
+    if damaged and not step:
+        one, last, damage = damaged[-1]
+        raise CheckpointError(
+            f"{one.directory} holds no checkpoint to go on from: that of step {last} is damaged "
+            f"({damage}): put back a copy of that folder, or remove it to train from the start"
+        )
+    for one, last, damage in damaged:
+        print(
+            f"warning: the checkpoint of step {last} in {one.directory} is damaged ({damage}): "
+            f"it is called {one.set_aside(last).name} now, and the run goes on from step {step}",
+            file=sys.stderr,
+        )
+    return step
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ def load(workdir: Path) -> Run:
     """The run of one folder of `folders`.
 
     Raises:
-      ValueError: its checkpoint belongs to another configuration than its config.json.
+      ValueError: its checkpoint is damaged, or belongs to another configuration than its
+        config.json.
     """
     config = ConfigDict(json.loads((workdir / "config.json").read_text()))
     model = build.model(config, tuple(config.canvas))
@@ -50,9 +51,14 @@ def load(workdir: Path) -> Run:
     step = checkpoints.latest_step()
     if step is None:
         raise ValueError(f"{workdir / 'checkpoints'} holds no checkpoint: run it again")
+    damage = checkpoints.damage(step)
+    if damage:
+        raise ValueError(
+            f"the checkpoint of step {step} in {checkpoints.directory} is damaged ({damage}): "
+            "remove final.json beside it, and train on from the one before it with --resume"
+        )
     tx = asr_jax.optimizer(build.optimizer(config), step)
     state = checkpoints.restore(step, asr_jax.init_state(model, tx, config.seed))
-    checkpoints.close()
     final = json.loads((workdir / "final.json").read_text())
     return Run(config, model, state.params, final)
 

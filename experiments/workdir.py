@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 # Fields that may differ when a run goes on: they do not change a result, or what they change is
 # seen in the fingerprint of the scenes.
@@ -73,7 +76,14 @@ class MetricsLog:
         temporary = self._file.with_name("metrics.jsonl.tmp")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         os.replace(temporary, self._file)
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        folder = workdir / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        # Not tensorboardX's SummaryWriter, whose thread keeps two minutes of scalars to itself:
+        # a kill loses them, and once the disk is full it dies and the run waits for it for ever.
+        self._tensorboard = EventsWriter(str(folder / "events"), f".{step}")
+        # TensorBoard drops what older files say of this step and later ones.
+        start = SessionLog(status=SessionLog.START)
+        self._tensorboard.write_event(Event(step=step + 1, session_log=start))
 
     def write(self, step: int, values: dict[str, np.ndarray]) -> dict[str, float]:
         """Adds a line with the mean of each metric over the steps of a dispatch, and returns it."""
@@ -83,9 +93,14 @@ class MetricsLog:
             return row
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        for name, value in row.items():
-            if name != "step":
-                self._tensorboard.add_scalar(f"train/{name}", value, step)
+        scalars = [
+            Summary.Value(tag=f"train/{name}", simple_value=value)
+            for name, value in row.items()
+            if name != "step"
+        ]
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
+        self._tensorboard.write_event(event)
+        self._tensorboard.flush()
         return row
 
     def close(self) -> None:

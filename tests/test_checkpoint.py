@@ -1,4 +1,8 @@
-"""Saving and restoring: bit for bit, latest and best kept, another model refused."""
+"""Saving and restoring: bit for bit, latest and best kept, damage and another model refused."""
+
+import errno
+import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +10,7 @@ import numpy as np
 import pytest
 
 from asr_jax import Checkpoints, OptimizerConfig, init_state, optimizer
+from asr_jax.parallel import replicate
 from tests.small import small_model, tree_max_difference
 
 TX = optimizer(OptimizerConfig(), 10)
@@ -13,6 +18,10 @@ TX = optimizer(OptimizerConfig(), 10)
 
 def state(seed=0, **changes):
     return init_state(small_model(**changes), TX, seed)
+
+
+def arrays(state):
+    return state.step, state.params, state.opt_state, jax.random.key_data(state.key)
 
 
 def test_a_restored_state_is_the_saved_one_bit_for_bit(tmp_path):
@@ -25,7 +34,6 @@ def test_a_restored_state_is_the_saved_one_bit_for_bit(tmp_path):
     assert again.description(7) == {"config": "text"}
     restored = again.restore(7, state(1))
     assert jax.tree.structure(restored) == jax.tree.structure(saved)
-    arrays = lambda s: (s.step, s.params, s.opt_state, jax.random.key_data(s.key))  # noqa: E731
     assert tree_max_difference(arrays(restored), arrays(saved)) == 0
     assert restored.key.dtype == saved.key.dtype
 
@@ -70,3 +78,125 @@ def test_half_written_checkpoints_are_not_seen(tmp_path):
     np.testing.assert_array_equal(
         jax.tree.leaves(restored.params)[0], jax.tree.leaves(state().params)[0]
     )
+
+
+@pytest.mark.parametrize("before, after", [(8, 1), (1, 8)])
+def test_a_state_of_some_devices_is_restored_onto_others(tmp_path, before, after):
+    saved = replicate(state(0), jax.devices()[:before])
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(3, saved, {}, 1.0)
+    checkpoints.close()
+    restored = Checkpoints(tmp_path).restore(3, replicate(state(1), jax.devices()[:after]))
+    assert {len(leaf.devices()) for leaf in jax.tree.leaves(saved)} == {before}
+    assert {len(leaf.devices()) for leaf in jax.tree.leaves(restored)} == {after}
+    assert tree_max_difference(arrays(restored), arrays(saved)) == 0
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory):
+    """Checkpoints of the steps 1 and 2."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    checkpoints = Checkpoints(folder)
+    for step in (1, 2):
+        checkpoints.save(step, state(step), {"step": step}, 1.0)
+    checkpoints.close()
+    return folder
+
+
+def cut(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def empty(file):
+    os.truncate(file, 0)
+
+
+def flip(file):  # one bit
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def largest(folder):
+    return max((f for f in folder.rglob("*") if f.is_file()), key=lambda file: file.stat().st_size)
+
+
+DAMAGE = {  # the file, what happens to it, what is said about it
+    "arrays cut": ("state/ocdbt.process_0", cut, "/d/.* is not what was written"),
+    "arrays flipped": ("state/ocdbt.process_0", flip, "/d/.* is not what was written"),
+    "arrays gone": ("state/ocdbt.process_0", os.unlink, "/d/.* is missing"),
+    "database cut": ("state/manifest.ocdbt", cut, "state/manifest.ocdbt is not what was written"),
+    "metadata cut": ("state/_METADATA", cut, "state/_METADATA is not what was written"),
+    "metadata gone": ("state/_METADATA", os.unlink, "state/_METADATA is missing"),
+    "description cut": ("description/metadata", cut, "description/metadata is not what was"),
+    "description flipped": ("description/metadata", flip, "description/metadata is not what was"),
+    "loss empty": ("metrics/metrics", empty, "metrics/metrics is cut off"),
+    "loss gone": ("metrics/metrics", os.unlink, "metrics/metrics is missing"),
+    "checksums cut": ("state/checksums.json", cut, "state/checksums.json is cut off"),
+    "state gone": ("state", shutil.rmtree, "state is missing"),
+    "description gone": ("description", shutil.rmtree, "description is missing"),
+}
+
+
+@pytest.mark.parametrize("name, harm, said", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_checkpoint_is_known_and_its_step_can_be_saved_again(
+    intact, tmp_path, name, harm, said
+):
+    folder = shutil.copytree(intact, tmp_path / "copy")
+    path = folder / "2" / name
+    harm(largest(path) if name == "state/ocdbt.process_0" else path)
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.steps() == [1, 2] and checkpoints.damage(1) is None
+    with pytest.raises(ValueError, match=f"step 2 in .* is damaged .*{said}.*: use another"):
+        checkpoints.restore(2, state())
+    assert checkpoints.set_aside(2) == folder / "2.damaged"
+    assert checkpoints.latest_step() == 1 and (folder / "2.damaged").is_dir()
+    restored = checkpoints.restore(1, state())
+    assert tree_max_difference(arrays(restored), arrays(state(1))) == 0
+    checkpoints.save(2, state(2), {"step": 2}, 1.0)
+    checkpoints.close()
+    again = Checkpoints(folder)
+    assert again.latest_step() == 2 and again.description(2) == {"step": 2}
+    assert tree_max_difference(arrays(again.restore(2, state())), arrays(state(2))) == 0
+
+
+def test_what_is_set_aside_twice_is_kept_twice(intact, tmp_path):
+    folder = shutil.copytree(intact, tmp_path / "copy")
+    for _ in range(2):
+        Checkpoints(folder).set_aside(2)
+        shutil.copytree(intact / "2", folder / "2")
+    kept = sorted(path.name for path in folder.iterdir())
+    assert kept == ["1", "2", "2.damaged", "2.damaged2"]
+
+
+def test_a_checkpoint_of_before_there_were_checksums_is_restored(intact, tmp_path):
+    folder = shutil.copytree(intact, tmp_path / "copy")
+    for item in ("state", "description"):
+        (folder / "2" / item / "checksums.json").unlink()
+    restored = Checkpoints(folder).restore(2, state())
+    assert tree_max_difference(arrays(restored), arrays(state(2))) == 0
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_and_the_older_one_stays(
+    tmp_path, monkeypatch
+):
+    """The disk fills up while a thread of orbax writes: the next call says so."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state(1), {}, 1.0)
+    checkpoints.close()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    checkpoints = Checkpoints(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("zlib.crc32", full)
+        with pytest.raises(OSError, match="not be written to .*: .*No space left on device"):
+            checkpoints.save(2, state(2), {}, 1.0)
+            checkpoints.close()
+    again = Checkpoints(tmp_path)
+    assert again.steps() == [1]
+    assert tree_max_difference(arrays(again.restore(1, state())), arrays(state(1))) == 0
+    again.save(2, state(2), {}, 1.0)
+    again.close()
+    assert again.steps() == [1, 2] and again.damage(2) is None

@@ -1,6 +1,7 @@
 """The loop and its parts: the stream of batches, seeds side by side, non-finite values, the log."""
 
 import json
+import os
 import shutil
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import asr_jax
+from asr_jax.checkpoint import CheckpointError
 from configs import mnist3
 from experiments import build, loop
 from experiments.loop import batches, first_non_finite, groups, total_steps
@@ -187,6 +189,42 @@ def test_a_run_killed_between_two_saves_goes_on_from_the_earlier_one(train):
     for seed in (3, 5):
         assert metrics(folders[seed]) == metrics(whole[seed])
         assert trained[seed].steps == TOTAL and checkpoints(folders[seed])[-1] == TOTAL
+
+
+def damage(folder, step):
+    """Cuts a file of that checkpoint in two."""
+    file = folder / "checkpoints" / str(step) / "state" / "_METADATA"
+    os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("seeds", [[3], [3, 5]])
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(train, capsys, seeds):
+    whole, _ = train("whole", seeds)
+    with pytest.raises(KeyboardInterrupt):
+        train("killed", seeds, killed_after=12)
+    folder = whole[3].parents[1] / "killed" / "seed3"
+    damage(folder, 12)
+    folders, trained = train("killed", seeds)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: the checkpoint of step 12 in {folder / 'checkpoints'} is")
+    assert "(state/_METADATA is not what was written)" in warning
+    assert warning.endswith("is called 12.damaged now, and the run goes on from step 8")
+    shutil.rmtree(folder / "checkpoints" / "12.damaged")  # kept
+    for seed in seeds:
+        assert metrics(folders[seed]) == metrics(whole[seed])
+        assert trained[seed].steps == TOTAL and checkpoints(folders[seed])[-1] == TOTAL
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_and_left_as_it_is(train, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train("killed", [3], killed_after=10)
+    folder = tmp_path / "killed" / "seed3"
+    before, steps = metrics(folder), checkpoints(folder)
+    for step in steps:
+        damage(folder, step)
+    with pytest.raises(CheckpointError, match=f"{folder}.*no checkpoint to go on from.*remove it"):
+        train("killed", [3])
+    assert checkpoints(folder) == steps == [4, 8] and metrics(folder) == before
 
 
 def test_the_first_broken_term_is_named_and_not_the_sums_it_breaks():

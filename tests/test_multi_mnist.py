@@ -222,7 +222,7 @@ def test_a_layout_that_does_not_fit_is_named(tmp_path, monkeypatch):
         ({"counts": (1, 101)}, r"name counts of at most 100, got \(1, 101\)"),
         (
             {"canvas": 2**14, "train_size": 2**8},
-            "train_size must leave all scenes, .* canvas, 68719476736 pixels, not 337.*, got 256",
+            "train_size must leave all scenes, .* canvas, 1099511627776 pixels, not 337.*, got 256",
         ),
         ({"layout": "grid"}, "layout must be one of disjoint, columns, pixels, got grid"),
         ({"scale": 0.0}, "scale must be above 0, got 0.0"),
