@@ -149,4 +149,5 @@ def apply(
     if config.method != "asr":
         config.constraints.weights = ConfigDict()
         config.constraints.prior_weights = ConfigDict()
+        config.constraints.ramps = ConfigDict()
     return config
