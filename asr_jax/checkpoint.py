@@ -155,7 +155,7 @@ class Checkpoints:
 
     def _unwritten(self, error: Exception) -> OSError:
         """Orbax raises what its threads met, of any type and length; all say what the disk said."""
-        said = " ".join(str(error).split())
+        said = " ".join(str(error).split()).partition(" [")[0]  # without tensorstore's settings
         return OSError(f"a checkpoint could not be written to {self.directory}: {said}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from absl import flags, logging
@@ -28,7 +28,8 @@ Paper = Mapping[tuple[str, str], Mapping[str, str]]
 
 def run(paper: Paper) -> None:
     """Runs what the flags say. Whatever can be refused is refused before training begins."""
-    logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
+    logging.set_verbosity(logging.FATAL)  # what orbax logs, tracebacks and all, it raises as well
+    sys.unraisablehook = quiet(sys.unraisablehook)
     config = CONFIG.value
     try:
         seeds = build.seeds(config)
@@ -93,6 +94,19 @@ def run(paper: Paper) -> None:
         print(f"{stopped}: go on with --resume", file=sys.stderr)
         sys.exit(1)
     print(f"Results are in {workdir}")
+
+
+def quiet(hook: Callable) -> Callable:
+    """An unraisablehook without what tensorstore's threads say once a save has failed.
+
+    They report each array to the event loop that orbax, which raises the error, has closed by then.
+    """
+
+    def show(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    return show
 
 
 def of_seed(config: ConfigDict, seed: int) -> ConfigDict:
