@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
 METRIC = "loss"
 CHECKSUMS = "checksums.json"
+DELETED = "deleted"
 
 
 class CheckpointError(ValueError):
@@ -45,6 +47,8 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 best_fn=best_metric,
                 best_mode="min",
+                # Killed while it deletes, orbax would leave a step with some of its files.
+                todelete_subdir=DELETED,
                 # `max_to_keep` with a best_fn would delete the latest step.
                 preservation_policy=policy.AnyPreservationPolicy(
                     [
@@ -64,6 +68,7 @@ class Checkpoints:
         try:
             if step in self._manager.all_steps():
                 return
+            self._finish()
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -144,11 +149,15 @@ class Checkpoints:
         if "_manager" not in self.__dict__:
             return
         try:
-            self._manager.wait_until_finished()
+            self._finish()
         except Exception as error:
             raise self._unwritten(error) from error
         finally:
             self._manager.close()
+
+    def _finish(self) -> None:
+        self._manager.wait_until_finished()
+        shutil.rmtree(self.directory / DELETED, ignore_errors=True)
 
     def _folder(self, *names: object) -> Path:
         return Path(self.directory, *map(str, names))

@@ -1,16 +1,16 @@
 """What a run survives: kills at any moment, damaged checkpoints, a full disk, a read-only one."""
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
-from tests.end_to_end.runs import assert_same_run, metrics, run, run_killed, run_tiny, tiny
+from tests.end_to_end.runs import assert_same_run, run, run_killed, run_tiny, tiny
 
 STEPS = 160
 RUN = ("overlap", "mnist3.py")
@@ -110,14 +110,21 @@ def test_a_finished_run_whose_checkpoint_is_damaged_is_not_read(shared, whole, t
     assert_same_run(workdir, whole, STEPS)
 
 
-def limit(size):
-    """Lets no file of a process grow beyond that many bytes: there, writing is an OSError."""
+LIMITED = """
+import os, resource, sys
+size, *command = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
+os.execv(command[0], command)
+"""
 
-    def limited():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    return limited
+def run_limited(shared, size, workdir, *arguments):
+    """A run that fails, since no file may have more than `size` bytes: more is an OSError."""
+    settings = tiny(shared, *RUN, workdir, LONGER, *arguments)
+    settings["args"] = [sys.executable, "-c", LIMITED, str(size), *settings["args"]]
+    done = subprocess.run(**settings)
+    assert done.returncode == 1, done.stdout[-3000:]
+    return done.stdout
 
 
 def assert_one_line(output, *parts):
@@ -140,10 +147,8 @@ def test_a_full_disk_ends_in_one_line_and_the_run_goes_on_once_there_is_room(
     shared, whole, killed, tmp_path, size, arguments
 ):
     workdir = shutil.copytree(killed, tmp_path / "run")
-    going_on = tiny(shared, *RUN, workdir, LONGER, "--resume", *arguments)
-    done = subprocess.run(**going_on, preexec_fn=limit(size))
-    assert done.returncode == 1
-    assert_one_line(done.stdout, str(workdir), "File too large")
+    output = run_limited(shared, size, workdir, "--resume", *arguments)
+    assert_one_line(output, str(workdir), "File too large")
     assert checkpoints(workdir) == checkpoints(killed)
     resume(shared, workdir)
     assert_same_run(workdir, whole, STEPS)
@@ -152,22 +157,19 @@ def test_a_full_disk_ends_in_one_line_and_the_run_goes_on_once_there_is_room(
 def test_a_disk_that_is_full_at_the_end_of_a_run_costs_only_the_report(shared, whole, tmp_path):
     workdir = shutil.copytree(whole, tmp_path / "run")
     (workdir / "final.json").unlink()
-    going_on = tiny(shared, *RUN, workdir, LONGER, "--resume")
-    done = subprocess.run(**going_on, preexec_fn=limit(30_000))  # a figure is larger
-    assert done.returncode == 1 and not (workdir / "final.json").exists()
-    assert_one_line(done.stdout, str(workdir), "File too large")
+    output = run_limited(shared, 30_000, workdir, "--resume")  # a figure is larger
+    assert not (workdir / "final.json").exists()
+    assert_one_line(output, str(workdir), "File too large")
     resume(shared, workdir)
     assert_same_run(workdir, whole, STEPS)
 
 
 def test_a_disk_that_is_full_from_the_start_leaves_a_folder_that_can_be_started(shared, tmp_path):
     workdir = tmp_path / "run"
-    done = subprocess.run(**tiny(shared, *RUN, workdir), preexec_fn=limit(100))
-    assert done.returncode == 1
-    assert done.stdout.startswith(f"error: {workdir / 'config.json'} could not be written: [Errno")
-    assert len(done.stdout.splitlines()) == 1
-    run_tiny(shared, *RUN, workdir)
-    assert metrics(workdir)[-1]["step"] == 16
+    output = run_limited(shared, 100, workdir)
+    assert output.startswith(f"error: {workdir / 'config.json'} could not be written: [Errno")
+    assert len(output.splitlines()) == 1
+    run_killed(shared, *RUN, workdir, LONGER, once=workdir / "metrics.jsonl")
 
 
 def test_a_read_only_run_ends_in_one_line_and_goes_on_once_it_is_writable(
