@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
 METRIC = "loss"
 CHECKSUMS = "checksums.json"
+DELETED = "deleted"
 
 
 class CheckpointError(ValueError):
@@ -49,6 +51,8 @@ class Checkpoints:
                 multiprocessing_options=_alone(),
                 best_fn=best_metric,
                 best_mode="min",
+                # Killed while it deletes, orbax would leave a step with some of its files.
+                todelete_subdir=DELETED,
                 # `max_to_keep` with a best_fn would delete the latest step.
                 preservation_policy=policy.AnyPreservationPolicy(
                     [
@@ -68,6 +72,7 @@ class Checkpoints:
         try:
             if step in self._manager.all_steps():
                 return
+            self._finish()
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -152,18 +157,22 @@ class Checkpoints:
         if "_manager" not in self.__dict__:
             return
         try:
-            self._manager.wait_until_finished()
+            self._finish()
         except Exception as error:
             raise self._unwritten(error) from error
         finally:
             self._manager.close()
+
+    def _finish(self) -> None:
+        self._manager.wait_until_finished()
+        shutil.rmtree(self.directory / DELETED, ignore_errors=True)
 
     def _folder(self, *names: object) -> Path:
         return Path(self.directory, *map(str, names))
 
     def _unwritten(self, error: Exception) -> OSError:
         """Orbax raises what its threads met, of any type and length; all say what the disk said."""
-        said = " ".join(str(error).split())
+        said = " ".join(str(error).split()).partition(" [")[0]  # without tensorstore's settings
         return OSError(f"a checkpoint could not be written to {self.directory}: {said}")
 
 

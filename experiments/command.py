@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags, logging
@@ -36,7 +36,8 @@ def run(paper: Paper) -> None:
     Where several processes share the run, all of them compute and process 0 alone prints and
     writes.
     """
-    logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
+    logging.set_verbosity(logging.FATAL)  # what orbax logs, tracebacks and all, it raises as well
+    sys.unraisablehook = quiet(sys.unraisablehook)
     config = CONFIG.value
     try:
         processes.initialize()
@@ -132,6 +133,19 @@ def _train(
                 print(f"error: seed {seed}: {result}", file=sys.stderr)
     if len(seeds) > 1:
         processes.on_primary(report.finish_seeds, config, folders, workdir, row)
+
+
+def quiet(hook: Callable) -> Callable:
+    """An unraisablehook without what tensorstore's threads say once a save has failed.
+
+    They report each array to the event loop that orbax, which raises the error, has closed by then.
+    """
+
+    def show(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    return show
 
 
 def of_seed(config: ConfigDict, seed: int) -> ConfigDict:

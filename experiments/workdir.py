@@ -48,7 +48,7 @@ def open_workdir(workdir: Path, config: ConfigDict, facts: dict, resume: bool) -
                 f"{workdir} holds this run already: pass --resume to go on with it, or choose "
                 "another --workdir"
             )
-    elif workdir.exists() and any(workdir.iterdir()):
+    elif workdir.exists() and {path.name for path in workdir.iterdir()} - {"config.json.tmp"}:
         raise ValueError(f"{workdir} is not empty and not a run: choose another --workdir")
     else:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -56,10 +56,17 @@ def open_workdir(workdir: Path, config: ConfigDict, facts: dict, resume: bool) -
 
 
 def write_json(file: Path, value) -> None:
-    """Writes a file that is either complete or absent, also when the machine stops half-way."""
+    """Writes a file that is either complete or as it was, also when the machine stops half-way.
+
+    Raises:
+      OSError: names the file that could not be written.
+    """
     temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, file)
+    try:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        os.replace(temporary, file)
+    except OSError as error:
+        raise OSError(f"{file} could not be written: {error}") from error
 
 
 class MetricsLog:

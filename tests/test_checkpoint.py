@@ -160,6 +160,22 @@ def test_a_damaged_checkpoint_is_known_and_its_step_can_be_saved_again(
     assert tree_max_difference(arrays(again.restore(2, state())), arrays(state(2))) == 0
 
 
+def test_a_step_that_is_no_longer_kept_goes_as_a_whole(intact, tmp_path, monkeypatch):
+    """Killed while it deletes files, the step is no step any more, and the rest goes next time."""
+    folder = shutil.copytree(intact, tmp_path / "copy")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        checkpoints = Checkpoints(folder, keep=1)
+        checkpoints.save(3, state(3), {}, 0.5)
+        checkpoints.close()
+    assert checkpoints.steps() == [3]
+    assert sorted(path.name for path in (folder / "deleted").iterdir()) == ["1", "2"]
+    checkpoints = Checkpoints(folder, keep=2)
+    checkpoints.save(4, state(4), {}, 1.0)
+    checkpoints.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
+
+
 def test_what_is_set_aside_twice_is_kept_twice(intact, tmp_path):
     folder = shutil.copytree(intact, tmp_path / "copy")
     for _ in range(2):

@@ -31,7 +31,7 @@ def areas(shape, scale):
 @needs_reference
 @pytest.mark.parametrize("label, shape", list(enumerate(SHAPES)))
 def test_drawn_sprites_match_the_real_ones(label, shape):
-    with np.load(REFERENCE) as file:
+    with np.load(REFERENCE, allow_pickle=False) as file:
         rows = file["shape"] == label
         real = np.unpackbits(file["sprites"][rows], axis=-1)
         angles = ORIENTATIONS[file["orientation"][rows]]

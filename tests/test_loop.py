@@ -1,5 +1,6 @@
 """The loop and its parts: the stream of batches, seeds side by side, non-finite values, the log."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from configs import mnist3
 from experiments import build, loop
 from experiments.loop import batches, first_non_finite, groups, total_steps
 from experiments.workdir import MetricsLog, write_json
+from tests.end_to_end.runs import scalars
 
 
 def test_every_image_is_seen_once_an_epoch():
@@ -261,6 +263,18 @@ def test_the_log_goes_on_from_the_checkpoint_without_a_line_twice_or_cut(tmp_pat
     ]
 
 
+def test_tensorboard_has_every_row_as_soon_as_it_is_written(tmp_path):
+    """Neither log is closed: a killed run does not close it either."""
+    log = MetricsLog(tmp_path, 0)
+    for step in (50, 100):
+        log.write(step, {"loss": np.array([step])})
+    again = MetricsLog(tmp_path, 50)  # goes on from the checkpoint of step 50
+    again.write(100, {"loss": np.array([7.0])})
+    assert scalars(tmp_path) == {("train/loss", 50): 50.0, ("train/loss", 100): 7.0}
+    log.close()
+    again.close()
+
+
 def test_a_json_file_is_complete_or_as_it_was(tmp_path, monkeypatch):
     """Stopped between writing and renaming, the old file stands."""
     file = tmp_path / "final.json"
@@ -269,6 +283,12 @@ def test_a_json_file_is_complete_or_as_it_was(tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="final.json could not be written: .*No space left"):
+        write_json(file, {"a": 2})
     monkeypatch.setattr("os.replace", stopped)
     with pytest.raises(KeyboardInterrupt):
         write_json(file, {"a": 2})

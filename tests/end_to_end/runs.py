@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -56,6 +58,12 @@ def run(shared, module, *arguments, expect=0):
     return done.stdout
 
 
+def tiny(shared, module, config, workdir, *arguments):
+    """As `command`, of a tiny run."""
+    where = (f"--config=configs/{config}", f"--workdir={workdir}")
+    return command(shared, module, *where, *TINY, *arguments)
+
+
 def run_tiny(shared, module, config, workdir, *arguments, expect=0):
     where = (f"--config=configs/{config}", f"--workdir={workdir}")
     return run(shared, module, *where, *TINY, *arguments, expect=expect)
@@ -63,8 +71,7 @@ def run_tiny(shared, module, config, workdir, *arguments, expect=0):
 
 def run_killed(shared, module, config, workdir, *arguments, once):
     """As `run_tiny`, and kills it once the path is there."""
-    where = (f"--config=configs/{config}", f"--workdir={workdir}")
-    process = subprocess.Popen(**command(shared, module, *where, *TINY, *arguments))
+    process = subprocess.Popen(**tiny(shared, module, config, workdir, *arguments))
     while not once.exists() and process.poll() is None:
         time.sleep(0.01)
     process.kill()
@@ -84,11 +91,37 @@ def metrics(workdir):
 
 
 def assert_same_run(one, other, steps):
-    """Bit for bit: the metrics, the last state and the results."""
+    """Bit for bit: the metrics, what TensorBoard shows, the last state and the results."""
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    assert scalars(one) == scalars(other)
     a, b = (state_of(folder / "checkpoints" / str(steps)) for folder in (one, other))
     assert len(a) > 50 and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     assert final(one) == final(other)
+
+
+def scalars(workdir):
+    """(tag, step) -> value, as TensorBoard shows them: each is there once."""
+    shown = {}
+    for file in sorted((workdir / "tensorboard").iterdir()):
+        for event in events(file.read_bytes()):
+            if event.session_log.status == SessionLog.START:  # drops what it is about to say again
+                shown = {at: value for at, value in shown.items() if at[1] < event.step}
+            for value in event.summary.value:
+                assert (value.tag, event.step) not in shown
+                shown[value.tag, event.step] = value.simple_value
+    rows = metrics(workdir)
+    assert len(shown) == sum(len(row) - 1 for row in rows) > 0  # a row's step is no scalar
+    return shown
+
+
+def events(data):
+    """The events of a file: length, checksum, event, checksum; a kill may have cut the last off."""
+    at = 0
+    while at + 8 <= len(data):
+        (size,) = struct.unpack_from("<Q", data, at)
+        if at + size + 16 <= len(data):
+            yield Event.FromString(data[at + 12 : at + 12 + size])
+        at += size + 16
 
 
 def state_of(checkpoint):
