@@ -9,8 +9,11 @@ cores), on the 2,000 test scenes:
     asr                                 0    305.2   1.000   28.5    0.833
     asr                                 1    305.5   1.000   28.4    0.826
     asr                                 2    304.6   1.000   27.6    0.829
+    air                                 0    379.5   0.500   31.0    0.743
+    air,known                           0    383.8   0.000   35.0    0.427
+    pprior                              0    335.7   0.000   42.0    0.497
 
-    air; air,known; pprior; paper: not yet run
+    paper; the baselines with other seeds: not yet run
 """
 
 from ml_collections import ConfigDict

@@ -9,8 +9,12 @@ cores), on the 2,000 test scenes:
     asr                                 0    367.2   0.995   33.4    0.808
     asr                                 1    368.1   0.995   34.3    0.810
     asr                                 2    368.6   0.991   33.8    0.800
+    asr   --config.model.max_steps=6    0    365.1   0.997   32.7    0.811
+    air                                 0    458.3   0.537   37.2    0.654
+    air,known                           0    383.2   0.500   35.6    0.599
+    pprior                              0    387.2   0.000   37.2    0.453
 
-    air; air,known; pprior; paper: not yet run
+    paper; the baselines with other seeds: not yet run
 """
 
 from ml_collections import ConfigDict

@@ -16,7 +16,6 @@ from tests.end_to_end.runs import (
     final,
     metrics,
     run,
-    run_killed,
     run_tiny,
 )
 
@@ -81,16 +80,6 @@ def whole(shared, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     overlap(shared, workdir, LONGER)
     return workdir
-
-
-def test_a_killed_run_ends_where_an_uninterrupted_one_does(shared, whole, tmp_path):
-    """SIGKILL in the middle, then --resume: the same metrics and parameters, bit for bit."""
-    killed = tmp_path / "killed"
-    once = killed / "checkpoints" / "24"
-    run_killed(shared, "overlap", "mnist3.py", killed, LONGER, once=once)
-    assert not (killed / "checkpoints" / "160").exists()
-    overlap(shared, killed, LONGER, "--resume")
-    assert_same_run(killed, whole, 160)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
