@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +20,7 @@ from tqdm import tqdm
 
 import asr_jax
 from asr_jax import parallel, processes
-from asr_jax.checkpoint import CheckpointError
-from experiments import build
+from experiments import build, order, resume
 from experiments.workdir import MetricsLog, write_json
 
 
@@ -67,28 +66,6 @@ def total_steps(config: ConfigDict, images: int) -> int:
     return steps
 
 
-def batches(
-    images: int, batch_size: int, seed: int, first: int, last: int, shard: int | None = None
-) -> np.ndarray:
-    """Which images the steps first..last-1 see, [n, batch_size].
-
-    One endless stream of permutations, each a function of seed, epoch and shard (of which device,
-    if each has images of its own) alone, so that a run that is resumed sees what it would have.
-    """
-    own = () if shard is None else (shard,)
-    positions = np.arange(first * batch_size, last * batch_size)
-    epochs = positions // images
-    order = np.concatenate(
-        [_permutation(images, seed, int(epoch), *own) for epoch in np.unique(epochs)]
-    )
-    return order[positions - epochs[0] * images].reshape(last - first, batch_size)
-
-
-@functools.lru_cache(maxsize=64)  # an epoch has many dispatches
-def _permutation(images: int, *seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).permutation(images)
-
-
 def groups(config: ConfigDict, seeds: list[int]) -> list[list[int]]:
     """Which seeds are trained side by side: all on an accelerator, on CPUs each on its own.
 
@@ -131,7 +108,6 @@ def train(
     """
     settings, seeds = config.train, list(workdirs)
     primary, devices = processes.is_primary(), jax.device_count()
-    sharded = config.data.placement == "sharded"
     side_by_side = len(seeds) > 1
     tx = asr_jax.optimizer(optimizer, total)
     per_dispatch = min(settings.log_every, total)
@@ -152,19 +128,11 @@ def train(
             if primary
         }
 
-        def last_saved() -> tuple[int, float]:
-            step = last_good(checkpoints.values())
-            return step, checkpoints[seeds[0]].description(step)["seconds"] if step else 0.0
-
-        step, before = processes.on_primary(last_saved)
-        states = [asr_jax.init_state(model, tx, seed) for seed in seeds]
-        if step:
-            pairs = zip(seeds, states, strict=True)
-            states = processes.arrays_of_primary(
-                lambda: [checkpoints[seed].restore(step, like) for seed, like in pairs], states
-            )
+        fresh = [asr_jax.init_state(model, tx, seed) for seed in seeds]
+        step, before, states = resume.last_state(list(checkpoints.values()), fresh)
         state = jax.tree.map(lambda *x: jnp.stack(x), *states) if side_by_side else states[0]
         state = parallel.replicate(state)
+        sharded = config.data.placement == "sharded"
         images_on_device = (parallel.shard if sharded else parallel.replicate)(images)
         on_each = images_on_device.addressable_shards[0].data
         print(
@@ -185,12 +153,6 @@ def train(
         signals = stack.enter_context(caught(signal.SIGTERM, signal.SIGINT))
         started, times = time.monotonic(), []
 
-        def order(first, last, shard=None):
-            images, batch = (len(on_each), settings.batch_size)
-            batch = batch if shard is None else batch // devices
-            streams = [batches(images, batch, seed, first, last, shard) for seed in seeds]
-            return np.stack(streams, axis=-1) if side_by_side else streams[0]
-
         def save(seed, step, state, loss):
             if not primary:
                 return
@@ -201,11 +163,7 @@ def train(
 
         while step < total and len(failed) < len(seeds):
             first, step = step, step + per_dispatch
-            if sharded:
-                here = functools.partial(order, first, step)
-                indices = parallel.divide_batch(here, devices)
-            else:
-                indices = order(first, step)
+            indices = order.indices(config, len(on_each), seeds, first, step)
             schedule = build.schedule(config, first, step, total)
             good = state
             state, values = run(good, images_on_device, indices, schedule)
@@ -246,36 +204,6 @@ def train(
         or Trained(of(seed, params), total, before + last, first, rate, logs[seed].rows)
         for seed in seeds
     }
-
-
-def last_good(checkpoints: Iterable[asr_jax.Checkpoints]) -> int:
-    """The last step that all seeds have an intact checkpoint of; 0: one of them has none yet.
-
-    Killed between two seeds' saves, the faster one still has the step before. What is damaged is
-    renamed, with a warning, so that the run can save that step again.
-
-    Raises:
-      CheckpointError: no step is left because of the damaged ones. Nothing is renamed then.
-    """
-    damaged, intact = [], []
-    for one in checkpoints:
-        what = {step: one.damage(step) for step in one.steps()}
-        damaged += [(one, step, damage) for step, damage in what.items() if damage]
-        intact.append({step for step, damage in what.items() if not damage})
-    step = max(set.intersection(*intact), default=0)
-    if damaged and not step:
-        one, last, damage = damaged[-1]
-        raise CheckpointError(
-            f"{one.directory} holds no checkpoint to go on from: that of step {last} is damaged "
-            f"({damage}): put back a copy of that folder, or remove it to train from the start"
-        )
-    for one, last, damage in damaged:
-        print(
-            f"warning: the checkpoint of step {last} in {one.directory} is damaged ({damage}): "
-            f"it is called {one.set_aside(last).name} now, and the run goes on from step {step}",
-            file=sys.stderr,
-        )
-    return step
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ import asr_jax
 from asr_jax.checkpoint import CheckpointError
 from configs import mnist3
 from experiments import build, loop
-from experiments.loop import batches, first_non_finite, groups, total_steps
+from experiments.loop import first_non_finite, groups, total_steps
+from experiments.order import batches
 from experiments.workdir import MetricsLog, write_json
 from tests.end_to_end.runs import scalars
 

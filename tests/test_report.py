@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import mnist13
-from experiments import report
+from experiments import measure, report
 
 # Five images of one or two objects, with K = 3; images 1 and 4 are got wrong.
 TRUE = np.array([1, 1, 2, 2, 2])
@@ -28,7 +28,7 @@ PROBS = np.array(
 
 
 def test_by_count_is_a_row_of_the_confusion_matrix_and_the_mean_posterior():
-    result = report.by_count(VALUES, PROBS, TRUE)
+    result = measure.by_count(VALUES, PROBS, TRUE)
     assert list(result) == ["1", "2"]
     one, two = result["1"], result["2"]
     assert one["images"] == 2 and two["images"] == 3
@@ -52,7 +52,7 @@ def test_columns_are_aligned_and_a_missing_cell_is_a_dash():
 
 def test_the_table_says_what_was_inferred_for_each_true_count():
     final = {"name": "mnist13-asr", "images": 5, "split": "test", "acc": 0.6, "acc_stderr": 0.2}
-    final["counts"] = report.by_count(VALUES, PROBS, TRUE)
+    final["counts"] = measure.by_count(VALUES, PROBS, TRUE)
     lines = report.table(final, {"acc": "0.96 ± 0.00"}).splitlines()
     assert lines[1] == "mnist13-asr, 5 test scenes"
     assert lines[3] == "this run  0.600 ± 0.200" and lines[4] == "paper     0.96 ± 0.00  "

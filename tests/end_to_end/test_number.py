@@ -181,6 +181,17 @@ def test_the_seeds_of_a_run_are_compared(shared, in_turn, tmp_path):
     assert out.stat().st_size > 5_000
 
 
+def test_seeds_that_are_measured_again_have_the_same_mean(shared, in_turn):
+    workdir, _ = in_turn
+    before = final(workdir)
+    (workdir / "final.json").write_text(json.dumps(before | {"nelbo": 0.0, "rows": []}))
+    output = run(shared, "evaluate", workdir)
+    after = final(workdir)
+    assert after["nelbo"] == before["nelbo"] and after["nelbo_std"] == before["nelbo_std"]
+    assert [row["se"] for row in after["rows"]] == [row["se"] for row in before["rows"]]
+    assert "mean of seeds" in output
+
+
 BAD = {
     "seeds": (["--config.seeds=0"], "needs config.seeds of at least 1"),
     "counts": (
