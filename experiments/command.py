@@ -96,7 +96,7 @@ def _open(config: ConfigDict, prepared: Run, workdir: Path, folders: Mapping[int
             open_workdir(folder, of_seed(config, seed), facts, folder.exists())
     return {
         "finished": (workdir / "final.json").exists(),
-        "failure": report.failure(workdir) if alone and report.ended(workdir) else None,
+        "failure": report.failure(workdir) if (workdir / "failed.json").exists() else None,
         "todo": [seed for seed, folder in folders.items() if not report.ended(folder)],
     }
 

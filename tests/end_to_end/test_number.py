@@ -126,8 +126,8 @@ def test_seeds_killed_side_by_side_end_where_uninterrupted_ones_do(shared, toget
 
 def test_seeds_that_diverge_are_a_result(shared, tmp_path):
     workdir = tmp_path / "nan"
-    # An infinite loss; weights are traced, so that this program is compiled already.
-    output = number(shared, workdir, *TWO, "--config.constraints.weights.number=1e38")
+    # An infinite gradient; weights are traced, so that this program is compiled already.
+    output = number(shared, workdir, *TWO, "--config.constraints.weights.number=9e37")
     results = final(workdir)
     assert results["failed"] == results["seeds"] == [0, 1] and results["rows"] == []
     assert "2 seeds, 2 failed" in output and "Traceback" not in output
