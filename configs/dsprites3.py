@@ -26,22 +26,18 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.data.canvas = 64
     # What is known of the shapes' side, 13.4 of 64 pixels on average, give or take 2.
     config.model.scale_prior = base.scale_prior(13.4, 64, 0.05)
-    # Shapes are 11 (hearts) to 16 pixels (turned squares) large. Boxes grow to what they are
-    # allowed, so every pixel of a side beyond the smallest shape's has a price, which rises while
-    # the model trains.
-    config.constraints.c_min, config.constraints.c_max = 11.0, 16.0
-    config.constraints.epsilon = 5.0
-    config.constraints.tight = 11.0
-    config.constraints.weights.tight = 10.0
-    config.constraints.ramps = ConfigDict(dict(tight=(0.1, 0.4)))
+    # The paper allows 15 pixels. Boxes grow to what they are allowed, whatever they show (inferred
+    # and true sides do not correlate): with 15 those of hearts (11 pixels) are too large; with
+    # 13.5, turned squares (16 pixels) lose their corners and learning is slow (validation scenes,
+    # 12 epochs: nELBO 444, mean IoU 0.62; with 14: 382, 0.64). A price of 10 a pixel beyond 11
+    # (`tight`, c_max 16) gives mean IoU 0.744 to 0.751 and an SE of 16 to 17 on the test scenes.
+    config.constraints.c_min, config.constraints.c_max = 12.0, 14.5
     # Objects that the prior dreams of are to be apart and inside the image, too.
     config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
     return base.apply(config, argument, {"paper": paper, "quick": overlap.quick})
 
 
 def paper(config: ConfigDict) -> None:
-    """As `base.paper`, with the paper's bounds on sides and nothing beyond F1..F7."""
+    """As `base.paper`, with the paper's bound on sides."""
     base.paper(config)
-    config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 12.0, 15.0, 3.0
-    config.constraints.tight = 0.0
-    del config.constraints.weights.tight, config.constraints.ramps.tight
+    config.constraints.c_max = 15.0

@@ -57,8 +57,7 @@ def test_every_argument_builds_a_run(data, argument):
     penalised = build.penalised(config, constraints)
     assert penalised == (constraints if config.method == "asr" else ())
     assert model.config.prior == ("fixed" if config.method == "air" else "learned")
-    tight = "tight" in argument or (data is dsprites3 and "paper" not in argument)
-    expected = [f"F{i}" for i in range(1, 8)] + (["tight"] if tight else [])
+    expected = [f"F{i}" for i in range(1, 8)] + (["tight"] if "tight" in argument else [])
     assert names(constraints) == expected
 
 
