@@ -69,8 +69,9 @@ def total_steps(config: ConfigDict, images: int) -> int:
 def groups(config: ConfigDict, seeds: list[int]) -> list[list[int]]:
     """Which seeds are trained side by side: all on an accelerator, on CPUs each on its own.
 
-    Side by side, matrix products become batched ones, which accelerators do almost for free and
-    CPUs more slowly than one after the other.
+    Side by side, matrix products become batched ones, which accelerators do almost for free. A CPU
+    takes as long (three seeds of mnist13, 650 steps, one core: 170 s either way), and in turn the
+    first result comes sooner.
     """
     together = config.train.side_by_side
     if together == "auto":

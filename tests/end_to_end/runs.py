@@ -39,7 +39,9 @@ def command(shared, module, *arguments):
         # A tiny run does nothing but compile: once for all runs of one program, and not too well.
         "JAX_COMPILATION_CACHE_DIR": str(shared / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        # On a busy machine one of the devices may come late to a collective.
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 "
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     }
     return dict(
         args=[sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
