@@ -74,7 +74,9 @@ def gather(text: str) -> list[str]:
     return [bytes(row[:n]).decode() for row, n in zip(rows, lengths, strict=True)]
 
 
-def together(function: Callable[..., Any], *arguments: Any, on: Callable[[], bool] = None) -> Any:
+def together(
+    function: Callable[..., Any], *arguments: Any, on: Callable[[], bool] | None = None
+) -> Any:
     """Calls a function on every process, or on those where `on()`; an error is everyone's.
 
     Otherwise a process that stops would leave the others waiting for it.
@@ -92,7 +94,7 @@ def together(function: Callable[..., Any], *arguments: Any, on: Callable[[], boo
             value = function(*arguments)
         except (ValueError, OSError) as caught:
             error = caught
-    texts = gather("" if error is None else f"{error}")
+    texts = gather("" if error is None else str(error) or repr(error))
     if error is not None:
         raise error
     if any(texts):
