@@ -2,7 +2,13 @@
 
 python -m experiments.number --config=configs/dsprites13.py
 
-Not yet run.
+Measured on one CPU core (12 to 13 minutes for 12 epochs) with drawn sprites, on the 2,000 test
+scenes, with --config.evaluate.iwae_samples=20:
+
+    argument   seed   nELBO    ACC     SE    mean IoU
+    asr           0    142.7   1.000   18.3    0.642
+
+    the baselines, other seeds: not yet run
 """
 
 from ml_collections import ConfigDict
