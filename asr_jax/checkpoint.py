@@ -18,6 +18,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 
+from asr_jax.processes import is_key
+
 METRIC = "loss"
 CHECKSUMS = "checksums.json"
 DELETED = "deleted"
@@ -145,7 +147,7 @@ class Checkpoints:
             )
         stored = handler.restore(folder, args=ocp.args.StandardRestore(_stored(like)))
         return jax.tree.map(
-            lambda leaf, old: jax.random.wrap_key_data(old) if _is_key(leaf) else old, like, stored
+            lambda leaf, old: jax.random.wrap_key_data(old) if is_key(leaf) else old, like, stored
         )
 
     def close(self) -> None:
@@ -248,9 +250,5 @@ def _stored(tree: Any) -> Any:
     """
     host = np.asarray if jax.process_count() > 1 else lambda leaf: leaf
     return jax.tree.map(
-        lambda leaf: host(jax.random.key_data(leaf) if _is_key(leaf) else leaf), tree
+        lambda leaf: host(jax.random.key_data(leaf) if is_key(leaf) else leaf), tree
     )
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -58,14 +58,14 @@ def own_rows(total: int) -> slice:
             f"{total} training scenes cannot be divided over {jax.device_count()} devices: "
             "set config.data.placement=replicated"
         )
-    mine = [i for i, d in enumerate(jax.devices()) if d.process_index == jax.process_index()]
+    mine = _own(jax.devices())
     return slice(mine[0] * each, (mine[-1] + 1) * each)
 
 
 def divide_batch(of_device: Callable[[int], np.ndarray], devices: int) -> jax.Array:
     """Puts `of_device(d)` [n, b, ...] on device d: one array [n, devices * b, ...]."""
     place = NamedSharding(_mesh(None), PartitionSpec(None, AXIS))
-    mine = [i for i, d in enumerate(jax.devices()) if d.process_index == jax.process_index()]
+    mine = _own(jax.devices())
     parts = {i: of_device(i) for i in mine}
     n, share, *rest = parts[mine[0]].shape
     return jax.make_array_from_callback(
@@ -115,9 +115,8 @@ def data_parallel(
             check(kind, indices.shape[1], len(devices))
             # [n, B, ...] -> [devices of this process, n, B / devices, ...]
             shares = np.split(np.asarray(indices), len(devices), axis=1)
-            here = jax.process_index()
-            shares = [x for x, d in zip(shares, devices, strict=True) if d.process_index == here]
-            return mapped(state, images, np.stack(shares), schedule)
+            own = np.stack([shares[i] for i in _own(devices)])
+            return mapped(state, images, own, schedule)
 
         return run
 
@@ -144,6 +143,11 @@ def data_parallel(
 
 def _mesh(devices: Sequence[jax.Device] | None) -> Mesh:
     return Mesh(np.array(devices or jax.devices()), (AXIS,))
+
+
+def _own(devices: Sequence[jax.Device]) -> list[int]:
+    """The places of this process's devices among all."""
+    return [i for i, d in enumerate(devices) if d.process_index == jax.process_index()]
 
 
 def check(kind: str, batch: int, devices: int, placement: str = "replicated") -> None:

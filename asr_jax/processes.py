@@ -133,20 +133,20 @@ def arrays_of_primary(function: Callable[[], Any], like: Any) -> Any:
     return on_keys(broadcast, like)
 
 
-def local(tree: Any) -> Any:
-    """Arrays that are the same on every device of every process, as this process's own."""
-    return tree if jax.process_count() == 1 else on_keys(np.asarray, tree)
-
-
 def on_keys(function: Callable[[Any], Any], tree: Any) -> Any:
     """Maps the leaves of a tree; of random keys, the integers that they consist of."""
 
     def apply(leaf):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if is_key(leaf):
             return jax.random.wrap_key_data(function(jax.random.key_data(leaf)))
         return function(leaf)
 
     return jax.tree.map(apply, tree)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether an array is one of random keys."""
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def any_of(flag: bool) -> bool:

@@ -203,8 +203,9 @@ def _prepared(kind: type[SceneBuilder], config: SceneBuilderConfig, folder: Path
     def builder() -> SceneBuilder:
         return kind(config=config, data_dir=folder, file_format="array_record")
 
-    if builder().is_prepared():  # also where nothing can be written
-        return builder()
+    ready = builder()
+    if ready.is_prepared():  # also where nothing can be written
+        return ready
     folder.mkdir(parents=True, exist_ok=True)
     # The system frees the lock of a process that was killed.
     with filelock.FileLock(folder / f"{config.name}.lock"):

@@ -90,9 +90,8 @@ def _open(config: ConfigDict, prepared: Run, workdir: Path, folders: Mapping[int
         print(f"warning: {warning}", file=sys.stderr)
     facts = prepared.data.facts
     open_workdir(workdir, config, facts, RESUME.value)
-    alone = len(folders) == 1
     for seed, folder in folders.items():
-        if not alone:
+        if folder != workdir:
             open_workdir(folder, of_seed(config, seed), facts, folder.exists())
     return {
         "finished": (workdir / "final.json").exists(),

@@ -128,7 +128,6 @@ def train(
             for seed in seeds
             if primary
         }
-
         fresh = [asr_jax.init_state(model, tx, seed) for seed in seeds]
         step, before, states = resume.last_state(list(checkpoints.values()), fresh)
         state = jax.tree.map(lambda *x: jnp.stack(x), *states) if side_by_side else states[0]
@@ -159,8 +158,7 @@ def train(
                 return
             seconds = before + time.monotonic() - started
             description = {"config": config.to_json(), "seconds": seconds}
-            state = processes.local(of(seed, state))
-            checkpoints[seed].save(step, state, description, loss)
+            checkpoints[seed].save(step, of(seed, state), description, loss)
 
         while step < total and len(failed) < len(seeds):
             first, step = step, step + per_dispatch
@@ -199,7 +197,7 @@ def train(
 
     first, last = (times[0], times[-1]) if times else (None, 0.0)
     rate = (len(times) - 1) * per_dispatch / (last - first) if len(times) > 1 else None
-    params = jax.device_get(processes.local(state.params))
+    params = jax.device_get(state.params)
     return {
         seed: failed.get(seed)
         or Trained(of(seed, params), total, before + last, first, rate, logs[seed].rows)

@@ -39,9 +39,7 @@ def command(shared, module, *arguments):
         # A tiny run does nothing but compile: once for all runs of one program, and not too well.
         "JAX_COMPILATION_CACHE_DIR": str(shared / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        # On a busy machine one of the devices may come late to a collective.
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_backend_optimization_level=0",
     }
     return dict(
         args=[sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
@@ -55,7 +53,11 @@ def command(shared, module, *arguments):
 
 def run(shared, module, *arguments, expect=0):
     """Returns what the command printed; `expect` is its exit status."""
-    done = subprocess.run(**command(shared, module, *arguments))
+    return finished(command(shared, module, *arguments), expect)
+
+
+def finished(call, expect=0):
+    done = subprocess.run(**call)
     assert done.returncode == expect, done.stdout[-3000:]
     return done.stdout
 
@@ -67,8 +69,7 @@ def tiny(shared, module, config, workdir, *arguments):
 
 
 def run_tiny(shared, module, config, workdir, *arguments, expect=0):
-    where = (f"--config=configs/{config}", f"--workdir={workdir}")
-    return run(shared, module, *where, *TINY, *arguments, expect=expect)
+    return finished(tiny(shared, module, config, workdir, *arguments), expect)
 
 
 def run_killed(shared, module, config, workdir, *arguments, once):

@@ -10,13 +10,12 @@ import pytest
 
 from data_gen import user_scenes
 from tests.end_to_end.runs import (
-    TINY,
     assert_same_run,
-    command,
     final,
     metrics,
     run,
     run_tiny,
+    tiny,
 )
 
 
@@ -85,8 +84,7 @@ def whole(shared, tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_stop_saves_and_goes_on_where_it_was(shared, whole, tmp_path, number):
     stopped = tmp_path / "stopped"
-    where = ("--config=configs/mnist3.py", f"--workdir={stopped}", *TINY, LONGER)
-    process = subprocess.Popen(**command(shared, "overlap", *where))
+    process = subprocess.Popen(**tiny(shared, "overlap", "mnist3.py", stopped, LONGER))
     while not (stopped / "metrics.jsonl").exists() or not metrics(stopped):
         assert process.poll() is None
         time.sleep(0.01)

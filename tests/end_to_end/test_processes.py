@@ -11,7 +11,7 @@ import pytest
 
 from asr_jax import parallel
 from data_gen import multi_mnist
-from tests.end_to_end.runs import TINY, assert_same_run, command, final, metrics, run_tiny
+from tests.end_to_end.runs import assert_same_run, final, finished, metrics, run_tiny, tiny
 
 # Rounding errors of two programs grow with the learning rate.
 SAME = ("--config.optimizer.learning_rate=1e-5",)
@@ -25,12 +25,11 @@ def free_port():
         return one.getsockname()[1]
 
 
-def start_two(shared, workdir, *arguments, module="number", devices=4):
+def start_two(shared, workdir, *arguments, devices=4):
     address = f"127.0.0.1:{free_port()}"
     processes = []
     for index in range(2):
-        where = (f"--config=configs/{CONFIG}", f"--workdir={workdir}")
-        call = command(shared, module, *where, *TINY, *arguments)
+        call = tiny(shared, "number", CONFIG, workdir, *arguments)
         call["env"] |= {
             "JAX_COORDINATOR_ADDRESS": address,
             "JAX_NUM_PROCESSES": "2",
@@ -127,17 +126,9 @@ def test_scenes_may_be_divided_over_the_devices(shared, alone, tmp_path):
     sharded = (*QUICK, "--config.data.placement=sharded")
     outputs = run_two(shared, tmp_path / "two", *sharded)
     assert "8 scenes, 0.0 MiB, on each of 8 CPU devices (sharded)" in outputs[0]
-    call = command(
-        shared,
-        "number",
-        f"--config=configs/{CONFIG}",
-        f"--workdir={tmp_path / 'one'}",
-        *TINY,
-        *sharded,
-    )
+    call = tiny(shared, "number", CONFIG, tmp_path / "one", *sharded)
     call["env"]["JAX_NUM_CPU_DEVICES"] = "8"
-    done = subprocess.run(**call)
-    assert done.returncode == 0, done.stdout
+    finished(call)
     assert_close(tmp_path / "one", tmp_path / "two")
     assert metrics(tmp_path / "one")[0]["nelbo"] != metrics(alone)[0]["nelbo"]
 
@@ -157,11 +148,11 @@ def test_a_batch_that_all_devices_cannot_share_is_refused(shared, tmp_path, devi
 
 
 def test_half_an_environment_is_refused(shared, tmp_path):
-    call = command(shared, "number", f"--config=configs/{CONFIG}", *TINY)
+    call = tiny(shared, "number", CONFIG, tmp_path / "run")
     call["env"]["JAX_COORDINATOR_ADDRESS"] = "127.0.0.1:1"
-    done = subprocess.run(**call)
-    assert done.returncode == 1 and "JAX_NUM_PROCESSES and JAX_PROCESS_ID must be" in done.stdout
-    assert "Traceback" not in done.stdout
+    output = finished(call, expect=1)
+    assert "JAX_NUM_PROCESSES and JAX_PROCESS_ID must be" in output
+    assert "Traceback" not in output
 
 
 def build(folder, barrier, results):
