@@ -164,7 +164,10 @@ def test_a_disk_that_is_full_at_the_end_of_a_run_costs_only_the_report(shared, w
     assert_same_run(workdir, whole, STEPS)
 
 
-def test_a_disk_that_is_full_from_the_start_leaves_a_folder_that_can_be_started(shared, tmp_path):
+def test_a_disk_that_is_full_from_the_start_leaves_a_folder_that_can_be_started(
+    shared, whole, tmp_path
+):
+    # `whole` has built the scenes: it is the run's own folder that there is no room for.
     workdir = tmp_path / "run"
     output = run_limited(shared, 100, workdir)
     assert output.startswith(f"error: {workdir / 'config.json'} could not be written: [Errno")
