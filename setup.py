@@ -2,6 +2,9 @@
 
 from setuptools import find_packages, setup
 
+DOCS = ["furo", "myst-parser", "sphinx"]
+NOTEBOOKS = ["ipykernel", "nbmake"]
+
 setup(
     name="asr-jax",
     version="0.1.0",
@@ -11,7 +14,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["asr_jax", "asr_jax.*", "data_gen", "data_gen.*"]),
-    package_data={"data_gen": ["data/*.npz", "data/README.md"]},
+    package_data={
+        "asr_jax": ["weights/*"],
+        "data_gen": ["data/*.npz", "data/README.md"],
+    },
     install_requires=[
         "absl-py",
         "array_record",  # the file format of the scenes; no TensorFlow needed
@@ -32,8 +38,9 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff", "scipy"],
-        "notebook": ["jupyterlab", "nbmake"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "ruff", "scipy", *DOCS, *NOTEBOOKS],
+        "notebook": ["jupyterlab"],
+        "docs": DOCS,
         "tfds": ["tensorflow"],  # only for TFDS's own data sets
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],

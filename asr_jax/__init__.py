@@ -11,6 +11,7 @@ from asr_jax.evaluate import evaluate
 from asr_jax.generation import generate
 from asr_jax.model import Model, Scene
 from asr_jax.objective import elbo, elbo_with_penalty, iwae
+from asr_jax.pretrained import Pretrained, load_pretrained, pretrained_names
 from asr_jax.training import (
     OptimizerConfig,
     Schedule,
@@ -33,6 +34,7 @@ __all__ = [
     "Noise",
     "OptimizerConfig",
     "Posterior",
+    "Pretrained",
     "Prior",
     "Scene",
     "Schedule",
@@ -44,9 +46,11 @@ __all__ = [
     "generate",
     "init_state",
     "iwae",
+    "load_pretrained",
     "number_constraints",
     "optimizer",
     "overlap_constraints",
+    "pretrained_names",
     "train_seeds",
     "train_steps",
 ]

@@ -1,7 +1,8 @@
 """Distributions of the posterior and the prior: the count chain, Gaussians, relaxed presence.
 
 The stop chain: u_t = sigmoid(presence_logits_t) is the probability of one more object at step t,
-so q(n = k) = (prod_{t <= k} u_t) (1 - u_{k+1}), the last factor absent for k = K. All in log space.
+so q(n = k) = (prod_{t <= k} u_t) (1 - u_{k+1}), the last factor absent for k = K (Eqns. 1, 4 and 5
+of the paper). All in log space.
 """
 
 from __future__ import annotations
@@ -69,10 +70,11 @@ class CountChain(distrax.Distribution):
         return self.survival.sum(-1)
 
     def entropy(self) -> jax.Array:
+        """The exact sum over n = 0..K -> [...], nats."""
         return -jnp.sum(jnp.exp(self.log_probs) * self.log_probs, axis=-1)
 
     def kl_divergence(self, other: CountChain, **unused) -> jax.Array:
-        """KL(self || other), the exact sum over n = 0..K -> [...]."""
+        """KL(self || other), the exact sum over n = 0..K -> [...], nats."""
         log_q = self.log_probs
         return jnp.sum(jnp.exp(log_q) * (log_q - other.log_probs), axis=-1)
 

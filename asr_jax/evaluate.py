@@ -39,7 +39,7 @@ def evaluate(
       params: of the model.
       key: one random key.
       image: [N, H, W] uint8.
-      count: [N] true counts, or None: no accuracy then.
+      count: [N] true counts, or None: neither accuracy nor mean IoU then.
       box: [N, M, 4] true boxes in pixels, or None: no mean IoU then.
       model: static, as the next.
       constraints: evaluated, not weighted.

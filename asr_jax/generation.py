@@ -32,7 +32,7 @@ def generate(
       key: one random key; the samples do not depend on `batch_size`.
       num: N, how many.
       model: static, as the next.
-      constraints: evaluated on the samples' latents; those on a mean cannot be.
+      constraints: evaluated on the samples' latents; of one on a mean, the statistic of each.
       batch_size: samples at a time.
 
     Returns:
@@ -54,9 +54,10 @@ def describe(
       max_count: the largest count that has a place in the histogram.
 
     Returns:
-      images: N; counts: share of scenes with n = 0..max_count objects; disjoint, inside, tidy:
-      share of scenes whose boxes do not overlap, lie inside the canvas, and both; side_mean,
-      side_std: of all objects' sides, in pixels (None: there are no objects).
+      A dictionary of `images`, N; `counts`, the share of scenes with n = 0..max_count objects;
+      `disjoint`, `inside` and `tidy`, the share of scenes whose boxes do not overlap, lie inside
+      the canvas, and both; `side_mean` and `side_std` of all objects' sides, in pixels (None where
+      there are no objects).
     """
     apart = np.asarray(metrics.disjoint(box, count))
     within = np.asarray(metrics.inside(box, count, canvas))

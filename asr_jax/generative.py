@@ -168,7 +168,8 @@ def log_likelihood(images: jax.Array, canvas: jax.Array, config: ModelConfig) ->
       canvas: [B, N, H, W], sums of windows, which may exceed 1.
 
     Returns:
-      [B, N] in nats. Bernoulli: cross-entropy of grey pixels with the clipped canvas.
+      [B, N] in nats. The Bernoulli one is minus the cross-entropy of grey pixels with the canvas,
+      clipped to [epsilon, 1 - epsilon]; the Gaussian one takes the canvas as it is.
     """
     x = images[:, None]
     if config.likelihood == "gaussian":

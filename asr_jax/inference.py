@@ -64,7 +64,12 @@ class InferenceStep(nn.Module):
 
         mean, variance = config.scale_prior
         scale_head = GaussianHead(1, config.head, (mean, variance**0.5), name="scale")
-        q_scale = scale_head(jnp.concatenate([h, shift], axis=-1))
+        seen = [h, shift]
+        if config.scale_glimpse:  # how large an object is, is best seen from where it is
+            side = boxes.side(jnp.full_like(noise.scale, mean)) * config.scale_glimpse
+            look = spatial.read(images, boxes.centre(shift), side, config.window)
+            seen.append(look.reshape(look.shape[0], -1))
+        q_scale = scale_head(jnp.concatenate(seen, axis=-1))
         scale = _sample(q_scale, noise.scale)
 
         glimpse = spatial.read(images, boxes.centre(shift), boxes.side(scale), config.window)

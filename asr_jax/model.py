@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -48,20 +49,36 @@ class Model:
             "decoder": self._decoder.init(keys[2], code),
         }
 
-    @_jit
-    def posterior(self, params: Params, keys: jax.Array | None, images: jax.Array) -> Posterior:
+    @functools.partial(jax.jit, static_argnums=0, static_argnames="batch_size")
+    def posterior(
+        self,
+        params: Params,
+        keys: jax.Array | None,
+        images: jax.Array,
+        *,
+        batch_size: int | None = None,
+    ) -> Posterior:
         """q(z, n | x) and one sample of its latents.
 
         Args:
           params: from `init` or training.
           keys: [B] random keys, one an image; None samples the means instead.
-          images: [B, H, W] in [0, 1].
+          images: [B, H, W] in [0, 1], any number.
+          batch_size: images at a time (static), for memory that does not grow with B beyond what
+            comes in and goes out; None: all at once.
+
+        Raises:
+          ValueError: a batch_size below 1.
         """
-        if keys is None:
-            noise = inference.no_noise(images.shape[0], self.config)
-        else:
-            noise = inference.draw_noise(keys, self.config)
-        return self._inference.apply(params["inference"], images, noise)
+
+        def one_batch(keys, images):
+            if keys is None:
+                noise = inference.no_noise(images.shape[0], self.config)
+            else:
+                noise = inference.draw_noise(keys, self.config)
+            return self._inference.apply(params["inference"], images, noise)
+
+        return _in_batches(one_batch, batch_size, keys, images)
 
     @_jit
     def prior(
@@ -92,16 +109,26 @@ class Model:
             boxes=boxes.latents_to_pixels(latents, self.config.canvas),
         )
 
-    @_jit
-    def reconstruct(self, params: Params, images: jax.Array) -> Scene:
-        """The posterior's mode: the most likely n, and the Gaussians' means."""
-        posterior = self.posterior(params, None, images)
-        count = CountChain(posterior.presence_logits).mode()
-        return self.scene(params, posterior.latents, count)
+    @functools.partial(jax.jit, static_argnums=0, static_argnames="batch_size")
+    def reconstruct(self, params: Params, images: jax.Array, *, batch_size: int = 250) -> Scene:
+        """The posterior's mode: the most likely n, and the Gaussians' means.
+
+        `images` [B, H, W] in [0, 1], any number; `batch_size` (static) of them at a time.
+
+        Raises:
+          ValueError: a batch_size below 1.
+        """
+
+        def one_batch(images):
+            posterior = self.posterior(params, None, images)
+            count = CountChain(posterior.presence_logits).mode()
+            return self.scene(params, posterior.latents, count)
+
+        return _in_batches(one_batch, batch_size, images)
 
     @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="num")
     def sample(self, params: Params, key: jax.Array, num: int) -> Scene:
-        """Ancestral samples of the generative model: n, z and the canvas's mean."""
+        """`num` (static) ancestral samples of the generative model: n, z and the canvas's mean."""
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
         latents, _, count = self.sample_latents(params, keys)
         return self.scene(params, latents, count)
@@ -129,3 +156,22 @@ class Model:
     @property
     def _decoder(self):
         return generative.Decoder(self.config)
+
+
+def _in_batches(function: Callable, size: int | None, *arrays: jax.Array | None) -> Any:
+    """function(*arrays [B, ...]), computed `size` rows at a time; what is missing repeats the last.
+
+    Raises:
+      ValueError: a size below 1.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {size}")
+    total = len(arrays[-1])
+    if size is None or total <= size:
+        return function(*arrays)
+    batches = -(-total // size)
+    rows = jnp.minimum(jnp.arange(batches * size), total - 1).reshape(batches, size)
+    result = jax.lax.map(
+        lambda mine: function(*(None if x is None else x[mine] for x in arrays)), rows
+    )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], result)

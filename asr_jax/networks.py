@@ -23,6 +23,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """x: [..., X] -> [..., features[-1]]."""
         for features in self.features:
             x = self.activation(nn.Dense(features)(x))
         return x
@@ -41,6 +42,7 @@ class GaussianHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Gaussian:
+        """x: [..., X] -> a Gaussian of [..., features]."""
         if self.hidden:
             x = nn.relu(nn.Dense(self.hidden)(x))
         loc, raw_std = jnp.split(nn.Dense(2 * self.features)(x), 2, axis=-1)

@@ -1,4 +1,4 @@
-"""The evidence lower bound, and the bound with a structural penalty (Eqn. 10 of the paper).
+"""The evidence lower bound, and the bound with a structural penalty (Eqns. 9 and 10 of the paper)::
 
     ELBO(x) = sum_k q(n = k) log p(x | z^{1..k}) - KL(q(n) || p(n))
               - sum_t P(n >= t) KL(q(z^t | z^{<t}, x) || p(z^t | z^{<t}))
@@ -102,6 +102,9 @@ def elbo(
     """The ELBO of each image and its terms, [B]; F_i is evaluated, the penalty is 0.
 
     Arguments as in `elbo_with_penalty`.
+
+    Raises:
+      ValueError: a functional that does not return [B].
     """
     posterior = model.posterior(params, _image_keys(key, len(images), axis_name), images)
     terms = elbo_terms(params, posterior, images, model=model, presence_prior=presence_prior)
@@ -113,7 +116,7 @@ def elbo(
 def iwae(
     params: Params, keys: jax.Array, images: jax.Array, *, model: Model, samples: int
 ) -> jax.Array:
-    """The importance weighted bound of log p(x) (Burda et al. 2016), tighter than the ELBO.
+    """The importance weighted bound of log p(x) (Burda et al. 2016), tighter than the ELBO::
 
         E log 1/S sum_s sum_n p(n | z_s) p(x | z_s^{1..n}) prod_{t <= n} p(z_s^t) / q(z_s^t | x)
 
@@ -124,11 +127,16 @@ def iwae(
       keys: [B], one an image.
       images: [B, H, W] in [0, 1].
       model: static; whichever its estimator, this bound is the same.
-      samples: S; memory does not depend on it.
+      samples: S, at least 1 (static); memory does not depend on it.
 
     Returns:
       [B] in nats.
+
+    Raises:
+      ValueError: fewer than one sample.
     """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
     config = model.config
 
     def log_weight(s):

@@ -87,7 +87,8 @@ def data_parallel(
 
     Args:
       steps: the per-device function, returns (state, metrics).
-      kind: "pmap", "shard_map", or "auto": pmap in one process, shard_map over several (pmap
+      kind: "pmap", "shard_map", or "auto": jit where there is one device (an average over one
+        device costs a copy of the gradient), pmap in one process, shard_map over several (pmap
         over processes copies its arguments to the host and back at every call).
       placement: "replicated": every device has all images. "sharded": each has its own part of
         them, from `shard`, and its indices, from `divide_batch`, are into that part.
@@ -101,6 +102,8 @@ def data_parallel(
     """
     devices = list(devices or jax.devices())
     check(kind, len(devices), len(devices), placement)
+    if kind == "auto" and len(devices) == 1:
+        return jax.jit(steps)
     if kind == "auto":
         simple = jax.process_count() == 1 and placement == "replicated"
         kind = "pmap" if simple else "shard_map"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import ScalarFormatter
 
 from asr_jax.model import Scene
 
 # One colour a step: told apart on black, in print and by colour-blind readers (Okabe-Ito).
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2", "#ffffff")
+LINES = ("#56b4e9", "#0072b2", "#e69f00", "#d55e00", "#009e73", "#cc79a7")  # told apart on white
 
 
 def draw_scene(
@@ -46,11 +49,12 @@ def reconstructions(images: np.ndarray, scenes: Mapping[str, Scene], title: str 
 
 def rows(scenes: Mapping[str, Scene], title: str = "") -> Figure:
     """One row of scenes with their boxes for each label, all of the same number."""
-    columns = len(next(iter(scenes.values())).canvas)
-    figure = Figure(figsize=(1.25 * columns, 1.25 * len(scenes) + 0.4), layout="constrained")
+    canvases = next(iter(scenes.values())).canvas
+    columns = len(canvases)
+    figure = Figure(figsize=_size(canvases, columns, len(scenes), 0.4), layout="constrained")
     axes = figure.subplots(len(scenes), columns, squeeze=False)
     for row, (label, scene) in zip(axes, scenes.items(), strict=True):
-        row[0].set_ylabel(label)
+        row[0].set_ylabel(textwrap.fill(label, 14))  # as much as a row is high
         for cell, canvas, box, count in zip(
             row, scene.canvas, scene.boxes, scene.count, strict=True
         ):
@@ -63,7 +67,7 @@ def samples(scene: Scene, title: str = "") -> Figure:
     """A grid of generated scenes with their boxes, as in Fig. 5 of the paper."""
     columns = int(np.ceil(np.sqrt(2 * len(scene.canvas))))
     rows = int(np.ceil(len(scene.canvas) / columns))
-    figure = Figure(figsize=(1.25 * columns, 1.25 * rows + 0.35), layout="constrained")
+    figure = Figure(figsize=_size(scene.canvas, columns, rows, 0.35), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, *drawn in zip(grid, scene.canvas, scene.boxes, scene.count, strict=False):
         draw_scene(axes, *drawn)
@@ -71,6 +75,12 @@ def samples(scene: Scene, title: str = "") -> Figure:
         axes.axis("off")
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _size(canvases: np.ndarray, columns: int, rows: int, title: float) -> tuple[float, float]:
+    """Inches of a figure of canvases [B, H, W], with a line of text above them."""
+    height, width = canvases.shape[1:]
+    return 1.25 * columns, 1.25 * height / width * rows + title
 
 
 def learning_curves(
@@ -100,6 +110,57 @@ def learning_curves(
     return figure
 
 
+def curves(runs: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str = "") -> Figure:
+    """The negative ELBO of several methods over training steps, a line a seed.
+
+    Args:
+      runs: label of a method -> for each seed "step" and "nelbo".
+      title: above the figure.
+    """
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for i, (label, seeds) in enumerate(runs.items()):
+        for number, run in enumerate(seeds):
+            named = {"label": label} if number == 0 else {}
+            axes.plot(run["step"], run["nelbo"], lw=1.2, color=LINES[i % len(LINES)], **named)
+    axes.set(xlabel="step", ylabel="negative ELBO (nats), training", yscale="log", title=title)
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(ScalarFormatter())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def confusions(inferred: Mapping[str, Mapping[int, Sequence[int]]], title: str = "") -> Figure:
+    """The confusion matrices of several methods: how many objects each finds.
+
+    Args:
+      inferred: label of a method -> true count -> number of images for which n = 0..K is inferred.
+      title: above the figure.
+    """
+    rows = len(next(iter(inferred.values())))
+    size = (2.6 * len(inferred) + 0.4, 1.3 + 0.4 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    for axes, (label, of_method) in zip(
+        figure.subplots(1, len(inferred), squeeze=False)[0], inferred.items(), strict=True
+    ):
+        _confusion(axes, of_method)
+        axes.set_title(label, fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _confusion(axes: Axes, inferred: Mapping[int, Sequence[int]]) -> None:
+    images = np.array(list(inferred.values()))  # [N, K+1]
+    share = images / np.maximum(images.sum(1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.ndindex(*images.shape):
+        colour = "white" if share[i, j] > 0.5 else "black"
+        axes.text(j, i, images[i, j], ha="center", va="center", color=colour, fontsize=9)
+    axes.set(xlabel="inferred count", ylabel="true count")
+    axes.set(xticks=range(images.shape[1]), yticks=range(len(inferred)), yticklabels=inferred)
+
+
 def counts(
     inferred: Mapping[int, Sequence[int]], posterior: Mapping[int, Sequence[float]], title: str = ""
 ) -> Figure:
@@ -111,17 +172,11 @@ def counts(
       title: above the figure.
     """
     true = list(inferred)
-    images = np.array([inferred[n] for n in true])  # [N, K+1]
-    share = images / np.maximum(images.sum(1, keepdims=True), 1)
-    possible = np.arange(images.shape[1])
+    possible = np.arange(len(inferred[true[0]]))
     figure = Figure(figsize=(8.4, 1.7 + 0.45 * len(true)), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for i, j in np.ndindex(*images.shape):
-        colour = "white" if share[i, j] > 0.5 else "black"
-        left.text(j, i, images[i, j], ha="center", va="center", color=colour, fontsize=9)
-    left.set(xlabel="inferred count", ylabel="true count", title="images")
-    left.set(xticks=possible, yticks=range(len(true)), yticklabels=true)
+    _confusion(left, inferred)
+    left.set_title("images")
     width = 0.8 / len(true)
     for i, n in enumerate(true):
         offset = (i - (len(true) - 1) / 2) * width

@@ -106,7 +106,7 @@ def on_primary(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a function on process 0 alone; returns what it does, JSON, to every process.
 
     Raises:
-      as `together`.
+      ValueError, OSError, ElsewhereError: as `together`.
     """
     value = together(function, *arguments, on=is_primary)
     return value if jax.process_count() == 1 else json.loads(gather(json.dumps(value))[0])
@@ -116,7 +116,7 @@ def arrays_of_primary(function: Callable[[], Any], like: Any) -> Any:
     """Calls a function on process 0 alone; returns its arrays, shaped as `like`, everywhere.
 
     Raises:
-      as `together`.
+      ValueError, OSError, ElsewhereError: as `together`.
     """
     tree = together(function, on=is_primary)
     if jax.process_count() == 1:

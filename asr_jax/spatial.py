@@ -1,7 +1,8 @@
 """The spatial transformer without rotation: `read` (canvas -> window), `write` (window -> canvas).
 
 Because boxes are parallel to the axes, bilinear sampling separates into rows and columns: two
-small matrix products with the weights max(0, 1 - |p - j|), and no gathers.
+small matrix products with the weights max(0, 1 - |p - j|) of a position p over the pixels j, and no
+gathers.
 """
 
 from __future__ import annotations

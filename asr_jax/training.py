@@ -19,7 +19,11 @@ SCHEDULES = ("cosine", "constant")
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with warm-up, decay, decoupled weight decay and clipping by the global norm."""
+    """Adam with warm-up, decay, decoupled weight decay and clipping by the global norm.
+
+    Raises:
+      ValueError: when a value breaks its rule; the message names both.
+    """
 
     learning_rate: float = 1e-3
     schedule: str = "cosine"  # after the warm-up: "cosine" decay to 0, or "constant"
@@ -29,7 +33,6 @@ class OptimizerConfig:
     b1: float = 0.9
     b2: float = 0.999
 
-    # Raises ValueError when a value breaks its rule; the message names both.
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             raise ValueError(
@@ -53,7 +56,7 @@ class OptimizerConfig:
 
 
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The optax transformation for a run of `steps` steps."""
+    """The optax transformation for a run of `steps` steps; the warm-up takes half at most."""
     warmup = min(config.warmup, steps // 2)
     if config.schedule == "cosine":
         rate = optax.warmup_cosine_decay_schedule(0, config.learning_rate, warmup, steps)
@@ -86,7 +89,7 @@ class Schedule:
 
 
 def init_state(model: Model, tx: optax.GradientTransformation, seed: int) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; parameters and all later noise follow from the seed."""
     key_init, key_steps = jax.random.split(jax.random.key(seed))
     params = model.init(key_init)
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), key_steps)

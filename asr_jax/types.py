@@ -39,6 +39,9 @@ class ModelConfig:
     head: int = 64  # units of the hidden layer of every small head
     encoder: str = "patches"  # what the posterior's LSTM sees: "patches" or "raw" pixels
     encoder_hidden: int = 0  # units of a dense layer after the patches; 0: none
+    # Side of a second glimpse, at the inferred centre, that the scale is inferred from; in sides
+    # that the prior expects. 0: none, the scale sees what the LSTM sees.
+    scale_glimpse: float = 0.0
     prior: str = "learned"  # "fixed": independent objects; "learned": an LSTM
     learned_scale: bool = False  # the learned prior also moves p(scale | shift)
     scale_prior: tuple[float, float] = (-1.0, 0.05)  # mean, variance of the side before sigmoid
@@ -80,6 +83,10 @@ class ModelConfig:
                 raise ValueError(
                     f"model.{field} must lie in [{low:g}, {1e6:g}], got {getattr(self, field)}"
                 )
+        if not 0 <= self.scale_glimpse <= 100:
+            raise ValueError(
+                f"model.scale_glimpse must lie in [0, 100], got {self.scale_glimpse}: 0 is none"
+            )
         if not 1e-7 <= self.epsilon < 0.5:  # below that, 1 - epsilon is 1 in float32
             raise ValueError(f"model.epsilon must lie in [1e-7, 0.5), got {self.epsilon}")
         if self.learned_scale and self.prior != "learned":
@@ -135,7 +142,7 @@ class ModelConfig:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The counts n that the objective sums over: one where it is known, else 0..K."""
+        """The counts n that the objective sums over, one where it is known, else 0..K."""
         return tuple(range(self.max_steps + 1)) if self.count is None else (self.count,)
 
 
@@ -157,7 +164,7 @@ class Latents:
     """What is sampled for each object, before tanh and sigmoid (`boxes.py` maps it to pixels)."""
 
     shift: jax.Array  # [B, K, 2]  tanh(shift) = centre (x, y) in [-1, 1]
-    scale: jax.Array  # [B, K, 1]  sigmoid(scale) = side as a fraction of the canvas
+    scale: jax.Array  # [B, K, 1]  sigmoid(scale) = side as a fraction of the shorter edge
     appearance: jax.Array  # [B, K, D]
 
 

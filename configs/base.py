@@ -48,6 +48,7 @@ def base() -> ConfigDict:
     config.model.head = 64
     config.model.encoder = "patches"
     config.model.encoder_hidden = 0
+    config.model.scale_glimpse = 0.0
     config.model.prior = "learned"
     config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
@@ -87,6 +88,7 @@ def base() -> ConfigDict:
     config.train.log_every = 50  # steps of one dispatch, and of one line of metrics.jsonl
     config.train.checkpoint_every = 2_000  # steps
     config.train.side_by_side = "auto"  # several seeds in one program: "yes", "no"; "no" on CPUs
+    config.train.matmul_precision = ""  # "float32", "tensorfloat32", "bfloat16"; empty: JAX's own
     config.train.parallel = "auto"  # "pmap", "shard_map", or "auto"
 
     config.evaluate = ConfigDict()
@@ -112,6 +114,7 @@ def paper(config: ConfigDict) -> None:
     """The paper's encoder, epochs and learning rate, and the released code's prior over sides."""
     config.model.encoder = "raw"
     config.model.encoder_hidden = 0
+    config.model.scale_glimpse = 0.0
     config.model.scale_prior = (-1.0, 0.05)
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.constraints.prior_weights = ConfigDict()  # the posterior is regularised, nothing else

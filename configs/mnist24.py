@@ -2,11 +2,11 @@
 
     python -m experiments.number --config=configs/mnist24.py
 
-Measured with all of MNIST on one CPU core each (6 to 8 minutes for 12 epochs; two at a time on two
+Measured with all of MNIST on one CPU core each (6 to 23 minutes for 12 epochs; two at a time on two
 cores), on the 2,000 test scenes:
 
     argument                          seed   nELBO    ACC     SE    mean IoU
-    asr                                 0    367.2   0.995   33.4    0.808
+    asr                                 0    366.5   0.997   34.2    0.812
     asr                                 1    368.1   0.995   34.3    0.810
     asr                                 2    368.6   0.991   33.8    0.800
     asr   --config.model.max_steps=6    0    365.1   0.997   32.7    0.811
@@ -14,7 +14,7 @@ cores), on the 2,000 test scenes:
     air,known                           0    383.2   0.500   35.6    0.599
     pprior                              0    387.2   0.000   37.2    0.453
 
-    paper; the baselines with other seeds: not yet run
+    paper: not yet run; what else is: RESULTS.md
 """
 
 from ml_collections import ConfigDict

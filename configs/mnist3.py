@@ -3,10 +3,14 @@
     python -m experiments.overlap --config=configs/mnist3.py
 
 Measured on 2 CPU cores with all of MNIST (ASR_MNIST_DIR) where nothing else is said, seed 0, on
-the 1,000 test scenes; 41 steps/s where nothing else ran:
+the 1,000 test scenes; 41 steps/s where nothing else ran, and the first three on one core each of a
+slower machine:
 
     argument                            minutes   nELBO    SE    mean IoU
-    asr                                   7.7     205.6   13.8    0.740
+    asr                                  31.8     207.3   15.8    0.736
+    pprior                               35.1     204.4   14.0    0.705
+    air                                  27.9     208.2   13.8    0.692
+    asr, on another machine               7.7     205.6   13.8    0.740
     asr, with the embedded digits         7.7     206.4   15.3    0.741
     asr,tight                             9.5     205.0   16.0    0.789
     asr   --config.model.encoder=raw --config.train.epochs=40
@@ -14,7 +18,7 @@ the 1,000 test scenes; 41 steps/s where nothing else ran:
     asr      --config.train.epochs=12     2.1     252.7   32.5    0.646
     pprior   --config.train.epochs=12     2.7     241.9   26.6    0.502
     air      --config.train.epochs=12     2.2     248.2   27.9    0.499
-    air, pprior with all 60 epochs, and paper: not yet run
+    paper: not yet run; what else is: RESULTS.md
 """
 
 from ml_collections import ConfigDict

@@ -16,7 +16,7 @@ def config(
 ) -> ConfigDict:
     """objects: `mnist` or `dsprites`, below.
 
-    argument: METHOD[,known|quick|paper], METHOD one of asr, air, pprior; known goes with air.
+    argument: METHOD[,known|quick|paper|small], METHOD one of asr, air, pprior; known goes with air.
     """
     config = base.base()
     config.name = name
@@ -35,7 +35,12 @@ def config(
     config.train.epochs = 12
     config.constraints.weights = ConfigDict(dict(number=10.0, balance=100.0))
     objects(config)
-    presets = {"known": functools.partial(known, counts), "paper": paper, "quick": quick}
+    presets = {
+        "known": functools.partial(known, counts),
+        "paper": paper,
+        "small": small,
+        "quick": quick,
+    }
     return base.apply(config, argument, presets)
 
 
@@ -67,6 +72,12 @@ def paper(config: ConfigDict) -> None:
     """As `base.paper`, with the released code's number of steps."""
     base.paper(config)
     config.model.max_steps = 6
+
+
+def small(config: ConfigDict) -> None:
+    """Networks of the sizes that public AIR codes have, for a comparison of speed."""
+    config.model.hidden = (200,)
+    config.model.encoder_hidden = 256
 
 
 def quick(config: ConfigDict) -> None:

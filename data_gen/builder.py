@@ -182,7 +182,7 @@ def load(
       ValueError: for a layout that does not fit, a damaged cache, or a home that there is not.
     """
     source = " and ".join(dict.fromkeys(sprites[split].source for split in SPLITS))
-    folder = _folder(data_dir or os.environ.get("ASR_DATA_DIR") or "~/.cache/asr_jax")
+    folder = cache_folder(data_dir)
     name = fingerprint(kind, config, sprites)
     logging.info("Objects: %s. Scenes: %s in %s", source, name, folder)
     with _quiet_tfds():
@@ -192,7 +192,13 @@ def load(
         return Dataset(train, _read(builder, "test", sprites["test"]), source)
 
 
-def _folder(name: str) -> Path:
+def cache_folder(data_dir: str = "") -> Path:
+    """Where built things are kept: data_dir, else ASR_DATA_DIR, else ~/.cache/asr_jax.
+
+    Raises:
+      ValueError: it lies in the home of a user that there is not.
+    """
+    name = data_dir or os.environ.get("ASR_DATA_DIR") or "~/.cache/asr_jax"
     try:
         return Path(name).expanduser()
     except RuntimeError:  # what follows ~ is no user

@@ -13,9 +13,10 @@ from ml_collections import ConfigDict, config_flags
 
 from asr_jax import processes
 from asr_jax.checkpoint import CheckpointError
-from experiments import build, loop, report
+from experiments import build, jax_settings, loop, report
+from experiments.paper import paper_row
 from experiments.prepare import Run, prepare
-from experiments.workdir import open_workdir
+from experiments.workdir import hold, open_workdir
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file, a method and presets: configs/mnist3.py:asr,quick.", lock_config=True
@@ -26,11 +27,8 @@ WORKDIR = flags.DEFINE_string(
 RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that the workdir holds.")
 flags.mark_flag_as_required("config")
 
-# (data, method) -> the paper's values, name -> text.
-Paper = Mapping[tuple[str, str], Mapping[str, str]]
 
-
-def run(paper: Paper) -> None:
+def run() -> None:
     """Runs what the flags say. Whatever can be refused is refused before training begins.
 
     Where several processes share the run, all of them compute and process 0 alone prints and
@@ -39,6 +37,7 @@ def run(paper: Paper) -> None:
     logging.set_verbosity(logging.FATAL)  # what orbax logs, tracebacks and all, it raises as well
     sys.unraisablehook = quiet(sys.unraisablehook)
     config = CONFIG.value
+    jax_settings.keep_programs()
     try:
         processes.initialize()
         prepared = processes.together(prepare, config)
@@ -58,7 +57,7 @@ def run(paper: Paper) -> None:
         try:
             if found["failure"]:
                 raise FloatingPointError(found["failure"])
-            _train(config, prepared, workdir, folders, found["todo"], paper)
+            _train(config, prepared, workdir, folders, found["todo"])
         except (CheckpointError, processes.ElsewhereError, FloatingPointError) as error:
             _end(f"error: {error}")
         except OSError as error:
@@ -93,8 +92,11 @@ def _open(config: ConfigDict, prepared: Run, workdir: Path, folders: Mapping[int
     for seed, folder in folders.items():
         if folder != workdir:
             open_workdir(folder, of_seed(config, seed), facts, folder.exists())
+    finished = (workdir / "final.json").exists()
+    if not finished:
+        hold(workdir)
     return {
-        "finished": (workdir / "final.json").exists(),
+        "finished": finished,
         "failure": report.failure(workdir) if (workdir / "failed.json").exists() else None,
         "todo": [seed for seed, folder in folders.items() if not report.ended(folder)],
     }
@@ -106,12 +108,10 @@ def _train(
     workdir: Path,
     folders: Mapping[int, Path],
     todo: Sequence[int],
-    paper: Paper,
 ) -> None:
     """Trains and reports every seed that is still to do, then all of them."""
     seeds, constraints, penalised, data, model, optimizer, steps = prepared
-    row = "" if config.data.path else config.name.split("-")[0]  # the paper knows its own data
-    row = paper.get((row, config.method), {})
+    row = paper_row(config)
     for group in loop.groups(config, todo):
         trained = loop.train(
             config,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 import asr_jax
-from experiments import build, loop
+from experiments import build, jax_settings, loop
 
 
 class Run(NamedTuple):
@@ -29,6 +29,7 @@ def prepare(config: ConfigDict) -> Run:
     """
     build.check_numbers(config)
     build.check_method(config)
+    jax_settings.matmul_precision(config)
     seeds = build.seeds(config)
     constraints = build.constraints(config)
     penalised = build.penalised(config, constraints)

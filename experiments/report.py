@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def finish(
         "steps_per_second": trained.steps_per_second,
         "compile_seconds": trained.compile_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
+        "hardware": hardware(),
     } | measure(config, model, constraints, data, trained.params)
     draw(config, model, data.test, trained, final, workdir / "figures")
     if processes.is_primary():
@@ -101,6 +103,26 @@ def samples(model: asr_jax.Model, params, seed: int, num: int) -> asr_jax.Scene:
     """Samples of the prior; the same seed gives the same ones, and fewer are the first of more."""
     scenes = asr_jax.generate(params, jax.random.key(seed), num, model=model)
     return asr_jax.Scene(scenes["canvas"], scenes["count"], scenes["boxes"])
+
+
+def hardware() -> str:
+    """What the run had, as a table says it: 1 NVIDIA H100, or 2 CPU cores."""
+    devices = jax.devices()
+    if devices[0].platform != "cpu":
+        return f"{len(devices)} {devices[0].device_kind}"
+    own = getattr(os, "sched_getaffinity", None)  # not on every system
+    cores = len(own(0)) if own else os.cpu_count()
+    return f"{cores} CPU core{'s' if cores > 1 else ''}"
+
+
+def portable(final: dict) -> dict:
+    """A final.json for readers elsewhere, whom the folder that its digits lay in tells nothing."""
+    return final | {"data": final["data"].partition(" in ")[0]}
+
+
+def portable_config(settings: dict) -> dict:
+    """A config.json for readers elsewhere."""
+    return settings | {"data": settings["data"] | {"digits_dir": "", "data_dir": ""}}
 
 
 def ended(workdir: Path) -> bool:

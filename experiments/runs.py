@@ -10,7 +10,8 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 import asr_jax
-from experiments import build
+from experiments import build, jax_settings
+from experiments.measure import measure
 
 
 class Run(NamedTuple):
@@ -46,6 +47,7 @@ def load(workdir: Path) -> Run:
         config.json.
     """
     config = ConfigDict(json.loads((workdir / "config.json").read_text()))
+    jax_settings.matmul_precision(config)
     model = build.model(config, tuple(config.canvas))
     checkpoints = asr_jax.Checkpoints(workdir / "checkpoints")
     step = checkpoints.latest_step()
@@ -63,6 +65,18 @@ def load(workdir: Path) -> Run:
     return Run(config, model, state.params, final)
 
 
+def pretrained(name: str, folder: Path) -> Run:
+    """A run whose parameters were exported to a folder, such as those that come with the package.
+
+    Raises:
+      ValueError: there is none of that name, or it is damaged.
+    """
+    loaded = asr_jax.load_pretrained(name, folder)
+    config = ConfigDict(loaded.config)
+    jax_settings.matmul_precision(config)
+    return Run(config, loaded.model, loaded.params, loaded.final)
+
+
 def scenes(run: Run) -> build.Data:
     """The scenes of a run.
 
@@ -76,3 +90,9 @@ def scenes(run: Run) -> build.Data:
             f"{data.facts['scenes']}: set ASR_MNIST_DIR to the same digits"
         )
     return data
+
+
+def measured(run: Run) -> dict:
+    """final.json of a run, with what is measured of its parameters on this machine."""
+    constraints = build.constraints(run.config)
+    return run.final | measure(run.config, run.model, constraints, scenes(run), run.params)

@@ -10,7 +10,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from asr_jax import plots
-from experiments import report, runs
+from experiments import jax_settings, report, runs
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A finished run, or one of its seeds' folders.")
 NUM = flags.DEFINE_integer("num", 32, "How many scenes.", lower_bound=1)
@@ -24,6 +24,7 @@ FIGURES = (".png", ".pdf", ".svg")
 
 def main(_) -> None:
     logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
+    jax_settings.keep_programs()
     out = Path(OUT.value)
     try:
         if out.suffix not in (*FIGURES, ".npz"):

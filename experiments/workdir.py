@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 from ml_collections import ConfigDict
 from tensorboardX.event_file_writer import EventsWriter
@@ -37,7 +38,7 @@ def open_workdir(workdir: Path, config: ConfigDict, facts: dict, resume: bool) -
     settings = json.loads(config.to_json()) | facts
     if file.exists():
         saved = json.loads(file.read_text())
-        differences = _differences(saved, settings)
+        differences = what_differs(saved, settings)
         if differences:
             raise ValueError(
                 f"{workdir} holds a run of another configuration ({'; '.join(differences)}): "
@@ -53,6 +54,27 @@ def open_workdir(workdir: Path, config: ConfigDict, facts: dict, resume: bool) -
     else:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(file, settings)
+
+
+_held = []  # locks, until the process ends
+
+
+def hold(workdir: Path) -> None:
+    """Keeps other processes out of a run's folder until this one ends, however it ends.
+
+    Raises:
+      ValueError: another process is at work there.
+    """
+    lock = filelock.FileLock(workdir / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise ValueError(
+            f"another process is at work in {workdir}: wait until it ends, or end it"
+        ) from error
+    except NotImplementedError:  # a file system without locks
+        return
+    _held.append(lock)
 
 
 def write_json(file: Path, value) -> None:
@@ -123,7 +145,8 @@ def _parse(line: str) -> dict | None:
         return None
 
 
-def _differences(saved: dict, settings: dict) -> list[str]:
+def what_differs(saved: dict, settings: dict) -> list[str]:
+    """The fields of two config.json that make them two runs, each with both values."""
     saved, settings = _flat(saved), _flat(settings)
     return [
         f"{name} is {saved.get(name)!r} there and {settings.get(name)!r} here"
@@ -133,10 +156,11 @@ def _differences(saved: dict, settings: dict) -> list[str]:
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    fields = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            fields |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
-    return flat
+            fields[prefix + name] = value
+    return fields

@@ -10,6 +10,7 @@ import scipy.stats
 
 from asr_jax.inference import Inference, draw_noise, no_noise
 from asr_jax.types import ModelConfig, Noise
+from tests.small import with_leaf
 
 BATCH, STEPS, CODE = 3, 3, 2
 CONFIG = ModelConfig(
@@ -199,3 +200,33 @@ def test_known_count_makes_presence_certain(count):
     probability = 1 / (1 + np.exp(-np.float64(q.presence_logits)))
     expected = [[float(t < count) for t in range(STEPS)]] * 2
     np.testing.assert_allclose(probability, expected, atol=1e-40)
+
+
+@pytest.mark.parametrize("glimpse", [0.0, 1.2])
+def test_the_scale_sees_a_glimpse_of_its_size_around_the_inferred_centre(glimpse):
+    config = dataclasses.replace(CONFIG, scale_glimpse=glimpse)
+    module, noise = Inference(config), no_noise(BATCH, config)
+    images = jnp.asarray(np.random.default_rng(0).uniform(size=(BATCH, 9, 11)), jnp.float32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), images, noise)
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.4, x.shape), jnp.float32), shapes)
+    # The LSTM sees nothing: at the first step, only the glimpse can.
+    params = with_leaf(params, ("params", "image", "kernel"), jnp.zeros_like)
+
+    def scales(images):
+        q = module.apply(params, images, noise)
+        return q.scale.loc[:, 0].sum(), q.shift.loc[:, 0]
+
+    gradient, shift = jax.grad(scales, has_aux=True)(images)
+    centre = (np.tanh(np.float64(shift)) + 1) / 2 * [11, 9]  # [B, 2], pixels
+    reach = glimpse * 9 / (1 + np.exp(1.0)) / 2 + 1  # a side of sigmoid(-1), and bilinear weights
+    x, y = np.arange(11) + 0.5, np.arange(9) + 0.5
+    near_x = np.abs(x - centre[:, :1]) < reach  # [B, W]
+    near_y = np.abs(y - centre[:, 1:]) < reach  # [B, H]
+    near = near_y[:, :, None] & near_x[:, None]
+    assert np.all(np.asarray(gradient)[~near] == 0)
+    seen = np.any(np.asarray(gradient)[near])
+    assert seen == (glimpse > 0)
+    if glimpse:  # most of what lies well inside is seen, and not every pixel of the image
+        assert 0 < near.sum() < near.size
+        assert np.mean(np.asarray(gradient)[near] != 0) > 0.5

@@ -107,3 +107,9 @@ def test_the_estimator_does_not_matter():
             for e in ("marginal", "concrete")
         ]
         np.testing.assert_array_equal(*values)
+
+
+def test_a_bound_of_no_samples_is_refused():
+    model = small_model()
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        iwae(model.init(jax.random.key(0)), keys(2), small_images(2), model=model, samples=0)

@@ -1,10 +1,12 @@
 """Figures: what is drawn where."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
@@ -173,3 +175,57 @@ def test_counts_draw_one_row_and_one_set_of_bars_for_each_true_count(number):
     left, right = plots.counts(table, table).axes
     assert left.images[0].get_array().shape == (number, number + 1)
     assert len(left.texts) == len(right.patches) == number * (number + 1)
+
+
+def test_long_labels_of_rows_do_not_run_into_each_other():
+    images = np.zeros((3, 8, 8))
+    scene = Scene(images, np.zeros(3, np.int32), np.zeros((3, 0, 4)))
+    labels = [f"dsprites3-{method}-12-epochs-seed0" for method in ("air", "pprior", "asr")]
+    figure = plots.rows(dict.fromkeys(labels, scene))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    spans = [axes.yaxis.label.get_window_extent(renderer) for axes in figure.axes[::3]]
+    for above, below in itertools.pairwise(spans):
+        assert below.y1 <= above.y0 and below.height > 0
+
+
+def test_curves_are_a_line_a_seed_and_a_colour_a_method():
+    runs = {
+        "AIR": [
+            {"step": [1, 2], "nelbo": [400.0, 300.0]},
+            {"step": [1, 2], "nelbo": [410.0, 290.0]},
+        ],
+        "AIR-ASR": [{"step": [1, 2], "nelbo": [380.0, 250.0]}],
+    }
+    figure = plots.curves(runs, "title")
+    (axes,) = figure.axes
+    lines = axes.get_lines()
+    assert [list(line.get_ydata()) for line in lines] == [[400, 300], [410, 290], [380, 250]]
+    colours = [line.get_color() for line in lines]
+    assert colours[0] == colours[1] != colours[2]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["AIR", "AIR-ASR"]
+    assert axes.get_title() == "title"
+    saved(figure)
+
+
+def test_confusions_show_a_matrix_for_each_method():
+    inferred = {"AIR": {1: [0, 4, 0], 2: [0, 1, 3]}, "AIR-ASR": {1: [0, 4, 0], 2: [0, 0, 4]}}
+    figure = plots.confusions(inferred, "title")
+    assert [axes.get_title() for axes in figure.axes] == ["AIR", "AIR-ASR"]
+    for axes, of_method in zip(figure.axes, inferred.values(), strict=True):
+        shown = {text.get_position(): int(text.get_text()) for text in axes.texts}
+        assert shown == {(j, i): of_method[n][j] for i, n in enumerate((1, 2)) for j in range(3)}
+        share = np.array(list(of_method.values())) / 4
+        np.testing.assert_allclose(axes.images[0].get_array(), share)
+    saved(figure)
+
+
+def test_rows_of_wide_images_are_as_high_as_the_images():
+    for shape in ((20, 20), (20, 40)):
+        scene = Scene(np.zeros((4, *shape)), np.zeros(4, int), np.zeros((4, 0, 4)))
+        figure = plots.rows({"a": scene, "b": scene})
+        saved(figure)  # which lays it out
+        first, below = figure.axes[0].get_position(), figure.axes[4].get_position()
+        height = figure.get_figheight()
+        gap = (first.y0 - below.y1) * height  # inches between the two rows
+        assert 0 <= gap < 0.35

@@ -11,7 +11,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 def test_the_python_blocks_run():
     namespace = {}
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(block, namespace)  # noqa: S102
     assert namespace["terms"].elbo.shape == (8,)

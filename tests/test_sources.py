@@ -14,6 +14,7 @@ needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason="MNIST's idx files a
 
 # Two 2 x 3 images, by hand: magic, three big-endian sizes, twelve pixels.
 IDX = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3]) + bytes(range(12))
+PACKED = gzip.compress(IDX, mtime=0)  # the same bytes in every process that collects the tests
 
 
 def write_idx(path, array):
@@ -32,9 +33,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name, pack", [("a", bytes), ("a.gz", gzip.compress)])
-def test_read_idx(tmp_path, name, pack):
-    (tmp_path / name).write_bytes(pack(IDX))
+@pytest.mark.parametrize("name, data", [("a", IDX), ("a.gz", PACKED)])
+def test_read_idx(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
     np.testing.assert_array_equal(
         sources.read_idx(tmp_path / name), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     )
@@ -51,7 +52,7 @@ def test_read_idx(tmp_path, name, pack):
         ("a", IDX + b"x", r"trailing bytes: shape \(2, 2, 3\) needs 28 bytes, got 29"),
         ("a", IDX[:7] + b"\0" + IDX[8:], r"holds no data, its shape is \(0, 2, 3\)"),
         ("a.gz", IDX, "damaged gzip"),
-        ("a.gz", gzip.compress(IDX)[:-9], "damaged gzip"),
+        ("a.gz", PACKED[:-9], "damaged gzip"),
     ],
 )
 def test_read_idx_errors(tmp_path, name, data, message):
@@ -67,7 +68,7 @@ def test_read_idx_missing_file(tmp_path):
         sources.read_idx(tmp_path / "nothing-here")
 
 
-@pytest.mark.parametrize("name, whole", [("a", IDX), ("a.gz", gzip.compress(IDX, mtime=0))])
+@pytest.mark.parametrize("name, whole", [("a", IDX), ("a.gz", PACKED)])
 def test_every_truncation_and_damage_is_one_clear_error(tmp_path, name, whole):
     path = tmp_path / name
     rng = np.random.default_rng(0)

@@ -169,7 +169,9 @@ def test_each_step_has_the_presence_prior_of_the_schedule():
     for t, log_odds in enumerate(ramp):
         model, key = small_model(prior="fixed", presence_prior=float(log_odds)), state.key
         terms = elbo(state.params, jax.random.fold_in(key, t), data / np.float32(255), model=model)
-        np.testing.assert_allclose(metrics["kl_count"][t], np.mean(terms.kl_count), rtol=1e-5)
+        # A KL near 0 is a sum of numbers near 1 that cancel: exact to their rounding, not its own.
+        kl = np.mean(terms.kl_count)
+        np.testing.assert_allclose(metrics["kl_count"][t], kl, rtol=1e-5, atol=3e-7)
         np.testing.assert_allclose(metrics["nelbo"][t], -np.mean(terms.elbo), rtol=1e-5)
 
 

@@ -33,6 +33,11 @@ from asr_jax.types import ModelConfig
             {"presence_prior": float("nan")},
             "model.presence_prior must lie in [-1e+06, 1e+06], got nan",
         ),
+        ({"scale_glimpse": -1.0}, "model.scale_glimpse must lie in [0, 100], got -1.0: 0 is none"),
+        (
+            {"scale_glimpse": float("nan")},
+            "model.scale_glimpse must lie in [0, 100], got nan: 0 is none",
+        ),
         ({"epsilon": 1e-9}, "model.epsilon must lie in [1e-7, 0.5), got 1e-09"),
         ({"epsilon": 0.5}, "model.epsilon must lie in [1e-7, 0.5), got 0.5"),
         ({"canvas": (50,)}, "model.canvas must be (height, width) >= 2, got (50,)"),

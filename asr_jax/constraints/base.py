@@ -1,4 +1,4 @@
-"""Constraints on a posterior (section 3.2 of the paper): R(q) = sum_i weight_i max(F_i(q), 0).
+"""Constraints on a posterior (Eqns. 6 and 10 of the paper): R(q) = sum_i weight_i max(F_i(q), 0).
 
 A constraint is a name and any differentiable functional F of the posterior, with F <= 0 where it
 holds. Its weight is a traced number under the same name, so a sweep over weights compiles once.
@@ -33,6 +33,9 @@ class Constraint:
 
     With `of_mean` the constraint is on the data as a whole: the functional then returns a
     statistic of each image, [B, ...], and F is `of_mean` of its mean over the batch, a scalar.
+
+    Raises:
+      ValueError: a name that a metric has.
     """
 
     name: str

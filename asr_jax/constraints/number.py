@@ -1,4 +1,4 @@
-"""R_num: every image has one of the possible numbers of objects, each equally often (section 4.1).
+"""R_num: every image has one of the possible numbers of objects, each equally often (section 4.1)::
 
     R_num = w1 E_x min_{k in L} KL(q_k || q(n | x)) + w2 KL(uniform(L) || E_x q(n | x))
 
@@ -53,7 +53,8 @@ def number_constraints(counts: tuple[int, ...]) -> tuple[Constraint, ...]:
     """The two terms of R_num, `number` and `balance`, for images of `counts` objects, L.
 
     Raises:
-      ValueError: no counts, one twice, one below 0 or not whole.
+      ValueError: no counts, one twice, one below 0 or not whole; one above K when the constraint is
+        evaluated.
     """
     if not counts or not whole(counts) or len(set(counts)) < len(counts) or min(counts) < 0:
         raise ValueError(

@@ -1,5 +1,7 @@
 """F1..F7: objects do not overlap, lie inside the image, and are of similar size (section 4.2).
 
+The paper's penalty (Eqn. 11) is their weighted sum.
+
 All in pixels, on one sample of the posterior's latents. Each term is weighted by the probability
 that its objects exist, which makes the expectation over the number of objects n exact. Pairs are
 counted in both orders, as in the paper's sums. l(x) = max(x, 0).
@@ -56,7 +58,11 @@ def bottom(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """F6 = E sum_i l(c_min - s_i) + l(s_i - c_max) -> [B], pixels outside the allowed sides."""
+    """F6 = E sum_i l(c_min - s_i) + l(s_i - c_max) -> [B], pixels outside the allowed sides.
+
+    Raises:
+      ValueError: bounds below 0, out of order or infinite.
+    """
 
     c_min: float  # pixels
     c_max: float
@@ -74,7 +80,11 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class Similar:
-    """F7 = E sum_{i, j} l(|s_i - s_j| - epsilon) -> [B], pixels of difference in side."""
+    """F7 = E sum_{i, j} l(|s_i - s_j| - epsilon) -> [B], pixels of difference in side.
+
+    Raises:
+      ValueError: an epsilon below 0 or infinite.
+    """
 
     epsilon: float  # pixels
 
@@ -94,12 +104,15 @@ def overlap_constraints(
 ) -> tuple[Constraint, ...]:
     """F1..F7 of the paper, for objects whose side lies in [c_min, c_max] pixels.
 
-    With `tight`, one more under that name: F6 with this smaller upper bound. A window that is
-    larger than its object costs nothing and forgives a centre that is off; a small one from the
-    start slows learning. So it wants a weight that grows while the model trains.
+    Sides of one image may differ by `epsilon` pixels.
+
+    With `tight` (pixels, not in the paper), one more under that name: F6 with this smaller upper
+    bound. A window that is larger than its object costs nothing and forgives a centre that is off;
+    a small one from the start slows learning. So it wants a weight that grows while the model
+    trains.
 
     Raises:
-      ValueError: sides out of order, a negative epsilon.
+      ValueError: sides out of order, a negative epsilon, a `tight` below c_min.
     """
     if tight is not None and not c_min <= tight < float("inf"):
         raise ValueError(f"tight must be at least c_min={c_min} (pixels), got {tight}")

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+import asr_jax
 from data_gen import user_scenes
 from tests.end_to_end.runs import (
     assert_same_run,
@@ -117,6 +118,22 @@ def test_a_finished_run_is_measured_again_to_the_same_numbers(shared, finished):
     (workdir / "final.json").write_text(json.dumps(before | {"nelbo": 0.0, "generation": {}}))
     output = run(shared, "evaluate", workdir)
     assert final(workdir) == before and f"{before['nelbo']:.3f} ±" in output
+
+
+def test_exported_parameters_are_measured_to_what_is_on_record(shared, finished, tmp_path):
+    where = ("--folder", tmp_path)
+    output = run(shared, "export", "--workdir", finished[0], "--name=tiny", *where)
+    assert "as kept" in output and (tmp_path / "tiny.npz").stat().st_size < 1e6
+    record = asr_jax.load_pretrained("tiny", tmp_path).final
+    full = final(finished[0])
+    assert record["nelbo"] == pytest.approx(full["nelbo"], rel=1e-2)
+    assert record["nelbo"] != full["nelbo"]  # that of the rounded parameters
+    output = run(shared, "evaluate", "--pretrained=tiny", *where)
+    measured, on_record = output.splitlines()[-2:]
+    assert measured.startswith("measured") and on_record.startswith("on record")
+    assert measured.split()[1:] == on_record.split()[2:]
+    output = run(shared, "evaluate", "--pretrained=huge", *where, expect=1)
+    assert output == "error: no pretrained parameters are called 'huge': there are tiny\n"
 
 
 def test_scenes_are_sampled_from_a_finished_run(shared, finished, tmp_path):

@@ -1,0 +1,100 @@
+"""What is asked of a GPU or TPU: an epoch, large batches, seeds side by side, bfloat16, a profile.
+
+python -m benchmarks.run --only=accelerator --out=accelerator.json
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+
+from benchmarks import choices, timing
+from benchmarks.cases import Case, training
+
+COUNTED = Case("mnist13", model=(("max_steps", 3),))  # K=3, counts enumerated
+SCENES, BATCHES, TOP = 60_000, (64, 128, 256, 512, 1024, 2048, 4096), 8
+
+
+def cases(quick: bool) -> dict[str, Callable]:
+    """name -> a function that measures."""
+    if quick:
+        return {"profile of a step": functools.partial(profile, steps=2)}
+    found = {"epoch of 60,000 images of 50x50, batch 64": epoch}
+    for batch in BATCHES:
+        found[f"batch {batch}"] = functools.partial(images_per_second, batch)
+    found["3 seeds against 1"] = seeds
+    for name in ("", "float32", "bfloat16"):
+        found[f"matmuls in {name or 'what JAX chooses'}"] = functools.partial(precision, name)
+    found["profile of a step"] = functools.partial(profile, steps=50)
+    return found
+
+
+def measure(call: Callable, quick: bool) -> dict[str, float]:
+    return call()
+
+
+def epoch() -> dict[str, float]:
+    """One pass over 60,000 scenes in one dispatch."""
+    steps = SCENES // COUNTED.batch
+    seconds = dispatch(COUNTED, steps, SCENES)
+    return {"seconds": seconds, "images/s": steps * COUNTED.batch / seconds}
+
+
+def images_per_second(batch: int) -> dict[str, float]:
+    seconds = dispatch(dataclasses.replace(COUNTED, batch=batch), 50, max(2_000, batch))
+    return {"images/s": 50 * batch / seconds, "peak MiB": timing.peak_mib()}
+
+
+def dispatch(case: Case, steps: int, scenes: int) -> float:
+    """Median seconds of that many steps in one call, on that many scenes."""
+    setting = training(case, scenes)
+    arguments = (setting.state, setting.images, *setting.inputs(steps))
+    return timing.seconds(setting.steps(), *arguments, repeats=3)
+
+
+def seeds() -> dict[str, float]:
+    times = timing.together(choices.seeds(50))
+    return {"times the time of one": times["3 seeds"] / times["1 seed"]}
+
+
+def precision(name: str) -> dict[str, float]:
+    """A short run (mnist3, quick form), and the nELBO that it reaches."""
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = Path(folder) / "run"
+        command = [
+            *(sys.executable, "-m", "experiments.overlap", "--config=configs/mnist3.py:quick"),
+            *(f"--workdir={workdir}", f"--config.train.matmul_precision={name}"),
+        ]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        final = json.loads((workdir / "final.json").read_text())
+    row = {"nELBO": final["nelbo"], "stderr": final["nelbo_stderr"]}
+    return row | {"steps/s": final["steps_per_second"]}
+
+
+def profile(steps: int) -> dict[str, float]:
+    """The operations that a step of mnist3 spends most on, in milliseconds of all threads."""
+    setting = training(Case("mnist3"))
+    run, arguments = setting.steps(), (setting.state, setting.images, *setting.inputs(steps))
+    jax.block_until_ready(run(*arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            jax.block_until_ready(run(*arguments))
+        (file,) = Path(folder).glob("**/*.xplane.pb")
+        data = jax.profiler.ProfileData.from_file(str(file))
+    total = collections.Counter()
+    for line in (line for plane in data.planes for line in plane.lines):
+        if "Eigen" in line.name or line.name == "XLA Ops" or "Stream" in line.name:  # CPU, TPU, GPU
+            for event in line.events:
+                if "Execut" not in event.name:
+                    total[event.name] += event.duration_ns / 1e6 / steps
+    top = total.most_common(TOP)
+    return {"all ms": sum(total.values())} | {f"{name} ms": ms for name, ms in top}

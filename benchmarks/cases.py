@@ -1,0 +1,81 @@
+"""Training as the experiments do it, on noise instead of scenes, which takes the same time."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import asr_jax
+from asr_jax import parallel
+from experiments import build
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A configuration, and what of it is changed."""
+
+    config: str  # a module of `configs`
+    argument: str = "asr"
+    batch: int = 64
+    canvas: int | None = None  # pixels; None: the configuration's
+    model: tuple[tuple[str, Any], ...] = ()  # other fields of config.model
+
+    def load(self) -> ConfigDict:
+        """The whole configuration."""
+        config = importlib.import_module(f"configs.{self.config}").get_config(self.argument)
+        config.train.batch_size = self.batch
+        config.data.canvas = self.canvas or config.data.canvas
+        config.model.update(dict(self.model))
+        return config
+
+
+@dataclasses.dataclass
+class Training:
+    """Everything a step needs, and the calls that are timed."""
+
+    config: ConfigDict
+    model: asr_jax.Model
+    constraints: tuple[asr_jax.Constraint, ...]
+    tx: Any
+    state: asr_jax.TrainState
+    images: jax.Array  # [N, canvas, canvas] uint8, on the device
+
+    @property
+    def static(self) -> dict[str, Any]:
+        return dict(model=self.model, constraints=self.constraints, tx=self.tx)
+
+    def inputs(self, steps: int, seeds: int = 0) -> tuple[np.ndarray, asr_jax.Schedule]:
+        """Indices [steps, B] (of several seeds [steps, B, S]) and the schedule of `steps` steps."""
+        shape = (steps, self.config.train.batch_size) + ((seeds,) if seeds else ())
+        indices = np.random.default_rng(0).integers(len(self.images), size=shape, dtype=np.int32)
+        return indices, build.schedule(self.config, 0, steps, 10_000)
+
+    def steps(self, kind: str = "auto") -> Callable:
+        """What the training loop calls: (state, images, indices, schedule) -> state, metrics."""
+        steps = functools.partial(asr_jax.train_steps, **self.static)
+        return parallel.data_parallel(steps, kind=kind)
+
+    def batch(self) -> jax.Array:
+        """One batch of images, float32."""
+        return self.images[: self.config.train.batch_size].astype(np.float32) / 255
+
+
+def training(case: Case, scenes: int = 2_000) -> Training:
+    """Sets a case up, on `scenes` images of noise, a seventh of whose pixels are not black."""
+    config = case.load()
+    canvas = (config.data.canvas, config.data.canvas)
+    model = build.model(config, canvas)
+    constraints = build.penalised(config, build.constraints(config))
+    tx = asr_jax.optimizer(build.optimizer(config), 10_000)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(1, 256, (scenes, *canvas), np.uint8)
+    noise *= rng.random(noise.shape, np.float32) < 1 / 7
+    state = parallel.replicate(asr_jax.init_state(model, tx, 0))
+    return Training(config, model, constraints, tx, state, parallel.replicate(noise))

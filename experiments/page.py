@@ -1,0 +1,213 @@
+"""RESULTS.md: our tables beside the paper's, every seed, what ran where, and the figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.collect import Results
+from experiments.paper import COLUMNS, PAPER, paper_row
+from experiments.rows import Row, Table
+
+HEADS = {
+    "nelbo": "nELBO (nats)",
+    "acc": "ACC",
+    "se": "SE",
+    "miou": "mean IoU",
+    "iwae": "log p(x) ≥",
+    "tidy": "tidy",
+}
+DIGITS = {"nelbo": 1, "acc": 3, "se": 1, "miou": 3, "iwae": 1, "tidy": 3}
+HIGHER = {"acc", "miou"}  # is better
+FIGURES = {
+    "": "The first held-out scenes, and how each method explains them (seed 0).",
+    "-samples": "Scenes that each method dreams of (seed 0), below true ones.",
+    "-curves": "Training: the negative ELBO, a line a seed.",
+    "-counts": "How many objects each method finds in the held-out scenes (seed 0).",
+}
+TEMPLATE = Path(__file__).with_suffix(".md")  # the prose
+
+
+def page(
+    tables: Mapping[str, Sequence[Table]],
+    results: Mapping[Row, Results],
+    folder: Path,
+    figures: Path,
+    beside: Path,
+) -> str:
+    """The text of the page.
+
+    Args:
+      tables: of `rows.TABLES`.
+      results: of every row.
+      folder: where results are kept.
+      figures: where the figures are.
+      beside: the folder that the page will lie in, from which it names them.
+    """
+    parts = {
+        "number": [_section(table, results, figures, beside) for table in tables["number"]],
+        "overlap": [_section(table, results, figures, beside) for table in tables["overlap"]],
+        "ablation": [_ablation(table, results) for table in tables["ablation"]],
+    }
+    filled = {name: "\n".join(sections) for name, sections in parts.items()}
+    return TEMPLATE.read_text("utf-8").format(**filled, results=_from(beside, folder))
+
+
+def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside: Path) -> str:
+    """A table of the page, what it says, and its figures."""
+    columns = [name for name in COLUMNS if name in PAPER[table.name, "asr"]]
+    heads = ["", "seeds", "epochs", "time a seed"]
+    for name in columns:
+        heads += [HEADS[name], "*paper*"]
+    best = _best({row.label: mean(results[row], columns) for row in table.rows})
+    lines = []
+    for row in table.rows:
+        config, (finals, failed) = row.config(), results[row]
+        seeds = f"{len(finals)}" + (f", {len(failed)} failed" if failed else "")
+        cells = [row.label, seeds if finals or failed else "not yet run"]
+        cells += [str(config.train.epochs), _time(finals.values())]
+        paper = paper_row(config)
+        for name in columns:
+            ours = cell([final[name] for final in finals.values()], DIGITS[name])
+            ours = f"**{ours}**" if best.get(name) == row.label else ours
+            cells += [ours, f"*{paper[name]}*" if name in paper else ""]
+        lines.append(cells)
+    parts = [f"### {table.title}\n", markdown(heads, lines), *verdict(table, results, columns)]
+    for end, caption in FIGURES.items():
+        figure = figures / f"{table.name}{end}.png"
+        if figure.exists():
+            parts.append(f"![{caption}]({_from(beside, figure)})\n\n{caption}\n")
+    return "\n".join([*parts, _details(table, results, columns)])
+
+
+def _from(folder: Path, path: Path) -> str:
+    """The path as a link names it in a page of that folder."""
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _time(finals: Sequence[Mapping]) -> str:
+    """8 min, 1 CPU core."""
+    if not finals:
+        return ""
+    minutes = np.mean([final["seconds"] / 60 for final in finals])
+    return ", ".join([f"{minutes:.0f} min", *sorted({_hardware(final) for final in finals})])
+
+
+def _hardware(final: Mapping) -> str:
+    return final.get("hardware", "not recorded")  # by runs of old
+
+
+def verdict(table: Table, results: Mapping[Row, Results], columns: Sequence[str]) -> list[str]:
+    """Sentences that say where AIR-ASR is ahead, and where not."""
+    means = {row: mean(results[row], columns) for row in table.rows}
+    asr = next(row for row in table.rows if row.argument == "asr")
+    if not means[asr]:
+        return []
+    paper = {name: float(text.split()[0]) for name, text in PAPER[table.name, "asr"].items()}
+    behind = [name for name in columns if not better(name, means[asr][name], paper[name])]
+    sentences = [
+        "Our AIR-ASR is ahead of the paper's in every column."
+        if not behind
+        else f"Our AIR-ASR is not ahead of the paper's in {_names(behind)}."
+    ]
+    others = {row: of_row for row, of_row in means.items() if row is not asr and of_row}
+    for row, of_row in others.items():
+        lost = [name for name in columns if better(name, of_row[name], means[asr][name])]
+        if lost:
+            sentences.append(f"{row.label} is ahead of our AIR-ASR in {_names(lost)}.")
+    boxes = [name for name in ("acc", "miou") if name in columns]
+    if len(others) == len(table.rows) - 1 and not any(
+        better(name, of_row[name], means[asr][name]) for of_row in others.values() for name in boxes
+    ):
+        sentences.append(f"No baseline of ours is ahead of our AIR-ASR in {_names(boxes)}.")
+    return [" ".join(sentences) + "\n"]
+
+
+def _details(table: Table, results: Mapping[Row, Results], columns: Sequence[str]) -> str:
+    """Every seed, and the command of every row, folded away."""
+    names = [*columns, "iwae", "tidy"]
+    lines, commands = [], []
+    for row in table.rows:
+        finals, failed = results[row]
+        for seed, final in sorted(finals.items()):
+            cells = [f"{final[n]:.{DIGITS[n]}f}" if n in final else "" for n in names]
+            minutes = f"{final['seconds'] / 60:.0f}"
+            lines.append([row.label, seed, *cells, final["steps"], minutes, _hardware(final)])
+        for seed, why in sorted(failed.items()):
+            lines.append([row.label, seed, f"failed: {why}"])
+        commands.append(row.shown(seeds=max(3, len(finals) + len(failed))))
+    heads = ["", "seed", *(HEADS[name] for name in names), "steps", "minutes", "on"]
+    summary = "<details><summary>Every seed, and the commands</summary>\n\n"
+    return f"{summary}{markdown(heads, lines)}\n{_code(commands)}\n</details>\n"
+
+
+def _ablation(table: Table, results: Mapping[Row, Results]) -> str:
+    names = ["nelbo", "acc", "se", "miou", "tidy"]
+    own = [name for name in table.rows[0].config().constraints.weights]
+    if set(own) & {"number", "balance"}:
+        own = []  # in nats, and near 0 wherever counts are right
+    else:
+        names.remove("acc")  # of a count that is known
+    lines = []
+    for row in table.rows:
+        final = results[row].finals.get(0)
+        if final is None:
+            why = results[row].failed.get(0)
+            lines.append([row.label, f"failed: {why}" if why else "not yet run"])
+            continue
+        cells = [f"{final[name]:.{DIGITS[name]}f}" for name in names]
+        lines.append([row.label, *cells, *(f"{final[name]:.3f}" for name in own)])
+    epochs = table.rows[0].config().train.epochs
+    commands = _code(row.shown(seeds=1) for row in table.rows)
+    parts = [
+        f"### {table.title} ({epochs} epochs)\n",
+        markdown(["", *(HEADS[name] for name in names), *own], lines),
+        f"<details><summary>The commands</summary>\n\n{commands}\n</details>\n",
+    ]
+    return "\n".join(parts)
+
+
+def mean(results: Results, columns: Sequence[str]) -> dict[str, float]:
+    """name -> mean over the seeds that finished; empty where none has."""
+    finals = results.finals.values()
+    return {name: float(np.mean([f[name] for f in finals])) for name in columns if finals}
+
+
+def cell(values: Sequence[float], digits: int) -> str:
+    """Mean ± standard deviation over seeds; one seed says nothing of the latter."""
+    if not values:
+        return ""
+    text = f"{np.mean(values):.{digits}f}"
+    return f"{text} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else text
+
+
+def better(name: str, one: float, other: float) -> bool:
+    return one > other if name in HIGHER else one < other
+
+
+def _best(means: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """column -> label of the row with the best mean."""
+    columns = {name for of_row in means.values() for name in of_row}
+    found = {}
+    for name in columns:
+        values = {label: of_row[name] for label, of_row in means.items() if of_row}
+        found[name] = (max if name in HIGHER else min)(values, key=values.get)
+    return found
+
+
+def markdown(heads: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """A table; a line that is too short is filled up."""
+    filled = [[*line, *[""] * (len(heads) - len(line))] for line in lines]
+    every = [heads, ["---"] * len(heads), *filled]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in every) + "\n"
+
+
+def _code(lines) -> str:
+    return "\n".join(["```bash", *lines, "```"]) + "\n"
+
+
+def _names(columns: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(map(HEADS.get, columns[:-1])), HEADS[columns[-1]]]))

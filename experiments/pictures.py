@@ -1,0 +1,93 @@
+"""Figures of several finished runs: side by side, for a comparison and for the results' page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+import asr_jax
+from asr_jax import plots
+from experiments import collect, report, rows, runs
+
+SHOWN = 10  # scenes in a row
+DPI = 110  # of figures that are kept with the code
+
+
+def side_by_side(loaded: Mapping[str, runs.Run], shown: int = SHOWN) -> tuple[Figure, Figure]:
+    """How runs explain the first held-out scenes, and what they dream of below true scenes.
+
+    Args:
+      loaded: label -> a run, all on the same scenes.
+      shown: how many scenes a row shows.
+
+    Raises:
+      ValueError: their scenes differ, or are not those of this machine.
+    """
+    first = next(iter(loaded.values()))
+    for label, run in loaded.items():
+        if run.config.scenes != first.config.scenes:
+            raise ValueError(
+                f"{label} was trained on scenes {run.config.scenes}, {next(iter(loaded))} on "
+                f"{first.config.scenes}: compare runs on the same scenes"
+            )
+    test = runs.scenes(first).test
+    images = test.image[:shown, ..., 0].astype(np.float32) / 255
+    explained, dreamt = {}, {}
+    if test.box is not None:
+        dreamt["data"] = asr_jax.Scene(images, test.count[: len(images)], test.box[: len(images)])
+    for label, run in loaded.items():
+        scene = run.model.reconstruct(run.params, jnp.asarray(images))
+        explained[label] = jax.device_get(scene)
+        dreamt[label] = report.samples(run.model, run.params, run.config.seed, len(images))
+    return plots.reconstructions(images, explained), plots.rows(dreamt)
+
+
+def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> None:
+    """The page's figures of a table, <table>*.png; one that cannot be drawn here stays as it is.
+
+    Curves and counts need what is kept of the runs; reconstructions and samples, the runs of seed 0
+    themselves, of every row that has one or, where there is no figure yet, of some.
+    """
+    figures.mkdir(parents=True, exist_ok=True)
+    finals = {row: collect.read(results, row).finals for row in table.rows}
+    curves, counts = {}, {}
+    for row, of_seeds in finals.items():
+        files = [collect.folder(results, row, seed) / "curve.json" for seed in of_seeds]
+        curves[row.label] = [json.loads(file.read_text()) for file in files if file.exists()]
+        per_count = of_seeds.get(0, {}).get("counts")
+        if per_count:
+            counts[row.label] = {int(n): of_n["inferred"] for n, of_n in per_count.items()}
+    curves = {label: of_seeds for label, of_seeds in curves.items() if of_seeds}
+    if curves:
+        plots.curves(curves, table.title).savefig(figures / f"{table.name}-curves.png", dpi=DPI)
+    if counts:
+        plots.confusions(counts).savefig(figures / f"{table.name}-counts.png", dpi=DPI)
+
+    kept = [row for row in table.rows if 0 in finals[row]]
+    reconstructions = figures / f"{table.name}.png"
+    try:
+        here = {row.label: _run(row, runs_folder, results) for row in kept}
+        here = {label: run for label, run in here.items() if run}
+        if here and (len(here) == len(kept) or not reconstructions.exists()):
+            explained, dreamt = side_by_side({label: runs.load(run) for label, run in here.items()})
+            explained.savefig(reconstructions, dpi=DPI)
+            dreamt.savefig(figures / f"{table.name}-samples.png", dpi=DPI)
+    except ValueError as error:  # scenes or checkpoints are not here
+        print(f"warning: {reconstructions} stays as it is: {error}", file=sys.stderr)
+
+
+def _run(row: rows.Row, runs_folder: Path, results: Path) -> Path | None:
+    """The run of seed 0 that the kept results are of, if it is here."""
+    run = collect.ended_runs(row, runs_folder).get(0)
+    if run is None or not (run / "final.json").exists():
+        return None
+    kept = json.loads((collect.folder(results, row, 0) / "final.json").read_text())
+    same = kept["nelbo"] == json.loads((run / "final.json").read_text())["nelbo"]
+    return run if same else None

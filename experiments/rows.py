@@ -1,0 +1,100 @@
+"""The rows of the paper's tables, and of an ablation."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+
+class Row(NamedTuple):
+    """Runs that differ in their seed only."""
+
+    label: str
+    data: str  # a file of configs/, without its .py
+    argument: str  # METHOD[,PRESET...]
+    # Config fields that are not as in the file; then `name`, too, which no other row may have.
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def config(self, seed: int = 0) -> ConfigDict:
+        """The configuration of one seed."""
+        file = importlib.import_module(f"configs.{self.data}")
+        config = file.get_config(self.argument)
+        config.update_from_flattened_dict(dict(self.settings) | {"seed": seed})
+        return config
+
+    @property
+    def name(self) -> str:
+        """What its runs are called, before their seed."""
+        return self.config().name
+
+    def command(self) -> list[str]:
+        """What follows `python`, without seeds."""
+        config = self.config()
+        module = "experiments.number" if config.model.count < 0 else "experiments.overlap"
+        file = f"--config=configs/{self.data}.py:{self.argument}"
+        return ["-m", module, file, *(f"--config.{k}={v}" for k, v in self.settings)]
+
+    def shown(self, seeds: int) -> str:
+        """The command for people to copy."""
+        return shlex.join(["python", *self.command(), f"--config.seeds={seeds}"])
+
+
+class Table(NamedTuple):
+    name: str  # of its figures
+    title: str
+    rows: tuple[Row, ...]
+    seeds: int | None = None  # how many its rows have; None: as many as are asked for
+
+
+def _number(name: str, counts: str) -> Table:
+    rows = (
+        Row("AIR", name, "air"),
+        Row("AIR, known counts", name, "air,known"),
+        Row("AIR-pPrior", name, "pprior"),
+        Row("AIR-ASR", name, "asr"),
+    )
+    return Table(name, f"Multi-MNIST-{name[-2:]}: {counts} digits", rows)
+
+
+def _overlap(name: str, title: str) -> Table:
+    labels = {"air": "AIR", "pprior": "AIR-pPrior", "asr": "AIR-ASR"}
+    return Table(name, title, tuple(Row(label, name, arg) for arg, label in labels.items()))
+
+
+def _ablation(data: str, epochs: int, title: str, names: Sequence[str]) -> Table:
+    """All terms, and each left out: one seed of a shortened run."""
+    short = ("train.epochs", epochs)
+    rows = [Row("all terms", data, "asr", (("name", f"{data}-asr-all-terms"), short))]
+    for name in names:
+        without = (("name", f"{data}-asr-without-{name}"), short)
+        rows.append(
+            Row(f"without {name}", data, "asr", (*without, (f"constraints.weights.{name}", 0.0)))
+        )
+    return Table(f"{data}-ablation", title, tuple(rows), seeds=1)
+
+
+# A part of the page -> its tables.
+TABLES = {
+    "number": (
+        _number("mnist13", "1 or 3"),
+        _number("mnist14", "1 or 4"),
+        _number("mnist24", "2 or 4"),
+    ),
+    "overlap": (
+        _overlap("mnist3", "Multi-MNIST-3: three digits"),
+        _overlap("dsprites3", "Multi-dSprites-3: three shapes"),
+    ),
+    "ablation": (
+        _ablation("mnist3", 12, "Multi-MNIST-3: F1 to F7", [f"F{i}" for i in range(1, 8)]),
+        _ablation("mnist13", 3, "Multi-MNIST-13: R_num", ["number", "balance"]),
+    ),
+}
+
+
+def all_tables() -> list[Table]:
+    """Those of every part."""
+    return [table for part in TABLES.values() for table in part]
