@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags, logging
@@ -35,7 +36,7 @@ def run() -> None:
     writes.
     """
     logging.set_verbosity(logging.FATAL)  # what orbax logs, tracebacks and all, it raises as well
-    sys.unraisablehook = quiet(sys.unraisablehook)
+    quiet_failed_saves()
     config = CONFIG.value
     jax_settings.keep_programs()
     try:
@@ -134,17 +135,19 @@ def _train(
         processes.on_primary(report.finish_seeds, config, folders, workdir, row)
 
 
-def quiet(hook: Callable) -> Callable:
-    """An unraisablehook without what tensorstore's threads say once a save has failed.
+def quiet_failed_saves() -> None:
+    """Drops what tensorstore's threads and coroutines say once orbax has raised a save's error.
 
-    They report each array to the event loop that orbax, which raises the error, has closed by then.
+    By then the event loop is closed that they report each array to, or would have run on.
     """
+    warnings.filterwarnings("ignore", ".* was never awaited", RuntimeWarning)
+    hook = sys.unraisablehook
 
     def show(unraisable):
         if str(unraisable.exc_value) != "Event loop is closed":
             hook(unraisable)
 
-    return show
+    sys.unraisablehook = show
 
 
 def of_seed(config: ConfigDict, seed: int) -> ConfigDict:

@@ -1,10 +1,17 @@
-"""Settings of all tests: strict shapes, and eight virtual devices on the CPU."""
+"""Settings of all tests: strict shapes, quick compilation, eight virtual devices on the CPU."""
 
 import os
+import tempfile
 
 # Eight devices meet at every collective; on a busy machine one may come late.
 patience = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {patience}"
+# Tests do little but compile: each program once for all processes of a session, and not too well.
+quickly = "--xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {patience} {quickly}"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # set, it serves the next session as well
+    programs = tempfile.TemporaryDirectory(prefix="asr-jax-programs-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -5,5 +5,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
-    """A folder for scenes and compiled programs: each is made once."""
+    """A folder for scenes: each is built once."""
     return tmp_path_factory.mktemp("shared")

@@ -33,14 +33,7 @@ TIMINGS = ("seconds", "steps_per_second", "compile_seconds")
 
 def command(shared, module, *arguments):
     """The arguments of subprocess.run and Popen for `python -m experiments.<module>`."""
-    environment = os.environ | {
-        "ASR_DATA_DIR": str(shared / "scenes"),
-        "JAX_PLATFORMS": "cpu",
-        # A tiny run does nothing but compile: once for all runs of one program, and not too well.
-        "JAX_COMPILATION_CACHE_DIR": str(shared / "programs"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_backend_optimization_level=0",
-    }
+    environment = os.environ | {"ASR_DATA_DIR": str(shared / "scenes"), "JAX_PLATFORMS": "cpu"}
     return dict(
         args=[sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
         cwd=ROOT,
