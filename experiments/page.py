@@ -23,8 +23,8 @@ HEADS = {
 DIGITS = {"nelbo": 1, "acc": 3, "se": 1, "miou": 3, "iwae": 1, "tidy": 3}
 HIGHER = {"acc", "miou"}  # is better
 FIGURES = {
-    "": "The first held-out scenes, and how each method explains them (seed 0).",
-    "-samples": "Scenes that each method dreams of (seed 0), below true ones.",
+    "": "The first held-out scenes, and how each method explains them (seed 0, or as said).",
+    "-samples": "Scenes that each method dreams of (seed 0, or as said), below true ones.",
     "-curves": "Training: the negative ELBO, a line a seed.",
     "-counts": "How many objects each method finds in the held-out scenes (seed 0).",
 }

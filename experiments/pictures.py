@@ -52,8 +52,8 @@ def side_by_side(loaded: Mapping[str, runs.Run], shown: int = SHOWN) -> tuple[Fi
 def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> None:
     """The page's figures of a table, <table>*.png; one that cannot be drawn here stays as it is.
 
-    Curves and counts need what is kept of the runs; reconstructions and samples, the runs of seed 0
-    themselves, of every row that has one or, where there is no figure yet, of some.
+    Curves and counts need what is kept of the runs; reconstructions and samples, a run of every row
+    that has results or, where there is no figure yet, of some.
     """
     figures.mkdir(parents=True, exist_ok=True)
     finals = {row: collect.read(results, row).finals for row in table.rows}
@@ -70,24 +70,32 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
     if counts:
         plots.confusions(counts).savefig(figures / f"{table.name}-counts.png", dpi=DPI)
 
-    kept = [row for row in table.rows if 0 in finals[row]]
     reconstructions = figures / f"{table.name}.png"
     try:
-        here = {row.label: _run(row, runs_folder, results) for row in kept}
-        here = {label: run for label, run in here.items() if run}
-        if here and (len(here) == len(kept) or not reconstructions.exists()):
-            explained, dreamt = side_by_side({label: runs.load(run) for label, run in here.items()})
+        here = {row: _run(row, of_seeds, runs_folder) for row, of_seeds in finals.items()}
+        missing = [row for row, run in here.items() if run is None and finals[row]]
+        shown = {_label(row, run): run for row, run in here.items() if run}
+        if shown and not (missing and reconstructions.exists()):
+            explained, dreamt = side_by_side(shown)
             explained.savefig(reconstructions, dpi=DPI)
             dreamt.savefig(figures / f"{table.name}-samples.png", dpi=DPI)
     except ValueError as error:  # scenes or checkpoints are not here
         print(f"warning: {reconstructions} stays as it is: {error}", file=sys.stderr)
 
 
-def _run(row: rows.Row, runs_folder: Path, results: Path) -> Path | None:
-    """The run of seed 0 that the kept results are of, if it is here."""
-    run = collect.ended_runs(row, runs_folder).get(0)
-    if run is None or not (run / "final.json").exists():
-        return None
-    kept = json.loads((collect.folder(results, row, 0) / "final.json").read_text())
-    same = kept["nelbo"] == json.loads((run / "final.json").read_text())["nelbo"]
-    return run if same else None
+def _run(row: rows.Row, finals: Mapping[int, dict], runs_folder: Path) -> runs.Run | None:
+    """What comes with the package of a row, or of its kept results the first whose run is here."""
+    if row.data in asr_jax.pretrained_names():
+        run = runs.pretrained(row.data)
+        if run.config.name == row.name and run.config.seed in finals:
+            return run
+    ended = collect.ended_runs(row, runs_folder)
+    for seed in sorted(finals.keys() & ended.keys()):
+        final = ended[seed] / "final.json"  # there is none if that run failed
+        if final.exists() and json.loads(final.read_text())["nelbo"] == finals[seed]["nelbo"]:
+            return runs.load(ended[seed])
+    return None
+
+
+def _label(row: rows.Row, run: runs.Run) -> str:
+    return f"{row.label} (seed {run.config.seed})" if run.config.seed else row.label

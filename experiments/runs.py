@@ -65,7 +65,7 @@ def load(workdir: Path) -> Run:
     return Run(config, model, state.params, final)
 
 
-def pretrained(name: str, folder: Path) -> Run:
+def pretrained(name: str, folder: Path = asr_jax.pretrained.FOLDER) -> Run:
     """A run whose parameters were exported to a folder, such as those that come with the package.
 
     Raises:

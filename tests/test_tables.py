@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from absl import flags
+from matplotlib.figure import Figure
 from ml_collections import config_flags
 
 from experiments import collect, page, pictures, rows
@@ -229,11 +230,11 @@ def test_the_papers_cells():
 
 @pytest.fixture
 def drawn(tmp_path):
-    """Kept results of AIR-ASR (two seeds) and AIR (seed 0 failed), without their runs."""
+    """Kept results of AIR-ASR (seeds 0, 1) and AIR (1, 2; seed 0 failed), and their runs."""
     counts = {"1": {"inferred": [0, 5, 0]}, "3": {"inferred": [0, 1, 4]}}
-    for seed in range(2):
-        final = result(245.0, 1.0, 22.0, 0.8, counts=counts)
-        leave(tmp_path / "runs" / f"mnist13-asr-seed{seed}", ASR, seed, final)
+    for row, seed in ((ASR, 0), (ASR, 1), (AIR, 1), (AIR, 2)):
+        final = result(245.0 + seed, 1.0, 22.0, 0.8, counts=counts)
+        leave(tmp_path / "runs" / f"{row.name}-seed{seed}", row, seed, final)
     leave(tmp_path / "runs" / "mnist13-air-seed0", AIR, 0, failed="nelbo is not finite")
     for row in TABLE.rows:
         collect.keep(row, tmp_path / "runs", tmp_path / "results")
@@ -242,8 +243,37 @@ def drawn(tmp_path):
 
 def test_figures_of_what_is_kept(drawn):
     figures = drawn / "figures"
-    pictures.draw(TABLE, drawn / "elsewhere", drawn / "results", figures)
-    assert {file.name for file in figures.iterdir()} == {"mnist13-curves.png", "mnist13-counts.png"}
+    table = TABLE._replace(rows=(AIR, KNOWN))
+    pictures.draw(table, drawn / "elsewhere", drawn / "results", figures)
+    assert [file.name for file in figures.iterdir()] == [
+        "mnist13-curves.png"
+    ]  # no counts of seed 0
+    table = table._replace(rows=(AIR, ASR))
+    (figures / "mnist13.png").write_bytes(b"with AIR, whose runs are gone")
+    pictures.draw(table, drawn / "elsewhere", drawn / "results", figures)
+    names = {"mnist13-curves.png", "mnist13-counts.png", "mnist13.png"}
+    assert {file.name for file in figures.iterdir()} == names
+    assert (figures / "mnist13.png").read_bytes() == b"with AIR, whose runs are gone"
+
+
+def test_a_figure_shows_what_comes_with_the_package_or_the_first_run_that_is_here(
+    drawn, monkeypatch
+):
+    shown = {}
+
+    def side_by_side(loaded):
+        shown.update(loaded)
+        return Figure(), Figure()
+
+    monkeypatch.setattr(pictures, "side_by_side", side_by_side)
+    loaded = pictures.runs.Run(AIR.config(2), None, None, {})
+    monkeypatch.setattr(pictures.runs, "load", {drawn / "runs" / "mnist13-air-seed2": loaded}.get)
+    # AIR's seed 1 was run again since: it is not what was kept.
+    (drawn / "runs" / "mnist13-air-seed1" / "final.json").write_text(json.dumps({"nelbo": 1.0}))
+    pictures.draw(TABLE, drawn / "runs", drawn / "results", drawn / "figures")
+    assert list(shown) == ["AIR (seed 2)", "AIR-ASR"]
+    assert shown["AIR-ASR"].config.name == "mnist13-asr" and shown["AIR-ASR"].config.seed == 0
+    assert (drawn / "figures" / "mnist13-samples.png").exists()
 
 
 def test_a_figure_that_cannot_be_drawn_stays_as_it_is(drawn, capsys):
