@@ -2,16 +2,17 @@
 
     python -m experiments.overlap --config=configs/dsprites3.py
 
-Measured on one CPU core each (20 to 35 minutes for 60 epochs) with drawn sprites, on the 1,000
+Measured on one CPU core each (20 to 38 minutes for 60 epochs) with drawn sprites, on the 1,000
 test scenes; tidy: share of 10,000 samples of the prior whose boxes are disjoint and inside.
 
     argument                               seed   nELBO    SE    mean IoU   tidy
     asr                                      0    152.7   12.7    0.815    0.942
     asr                                      1    133.6   10.0    0.822    0.954
     asr                                      2    136.6    9.9    0.824    0.937
-    air      --config.train.epochs=12        0    168.0   20.5    0.556    0.074
-    pprior   --config.train.epochs=12        0    157.4   16.0    0.572    0.408
-    air, pprior with all 60 epochs, and paper: not yet run
+    air                                      0    111.3    5.8    0.703    0.074
+    pprior                                   0    109.4    5.6    0.724    0.439
+
+    paper: not yet run; what else is: RESULTS.md
 """
 
 from ml_collections import ConfigDict
