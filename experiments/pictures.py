@@ -84,18 +84,24 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
 
 
 def _run(row: rows.Row, finals: Mapping[int, dict], runs_folder: Path) -> runs.Run | None:
-    """What comes with the package of a row, or of its kept results the first whose run is here."""
-    if row.data in asr_jax.pretrained_names():
-        run = runs.pretrained(row.data)
-        if run.config.name == row.name and run.config.seed in finals:
-            return run
+    """The first of a row's kept results whose parameters are here, as a run or with the package."""
     ended = collect.ended_runs(row, runs_folder)
-    for seed in sorted(finals.keys() & ended.keys()):
-        final = ended[seed] / "final.json"  # there is none if that run failed
-        if final.exists() and json.loads(final.read_text())["nelbo"] == finals[seed]["nelbo"]:
+    known = row.data in asr_jax.pretrained_names()
+    exported = runs.pretrained(row.data) if known else None
+    for seed, kept in sorted(finals.items()):
+        final = ended.get(seed, Path()) / "final.json"  # there is none if that run failed
+        if final.exists() and _same(json.loads(final.read_text()), kept):
             return runs.load(ended[seed])
+        if exported and exported.config.name == row.name and _same(exported.final, kept):
+            return exported
     return None
 
 
+def _same(final: Mapping, kept: Mapping) -> bool:
+    """Whether two results are of one run: no two take equally long."""
+    return final["seconds"] == kept["seconds"]
+
+
 def _label(row: rows.Row, run: runs.Run) -> str:
-    return f"{row.label} (seed {run.config.seed})" if run.config.seed else row.label
+    seed = run.config.seed
+    return f"{row.label} (seed\N{NO-BREAK SPACE}{seed})" if seed else row.label

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from absl import flags
 from matplotlib.figure import Figure
 from ml_collections import config_flags
 
+import asr_jax
 from experiments import collect, page, pictures, rows
 from experiments.paper import PAPER
 
@@ -233,7 +235,7 @@ def drawn(tmp_path):
     """Kept results of AIR-ASR (seeds 0, 1) and AIR (1, 2; seed 0 failed), and their runs."""
     counts = {"1": {"inferred": [0, 5, 0]}, "3": {"inferred": [0, 1, 4]}}
     for row, seed in ((ASR, 0), (ASR, 1), (AIR, 1), (AIR, 2)):
-        final = result(245.0 + seed, 1.0, 22.0, 0.8, counts=counts)
+        final = result(245.0, 1.0, 22.0, 0.8, counts=counts) | {"seconds": 600.0 + seed}
         leave(tmp_path / "runs" / f"{row.name}-seed{seed}", row, seed, final)
     leave(tmp_path / "runs" / "mnist13-air-seed0", AIR, 0, failed="nelbo is not finite")
     for row in TABLE.rows:
@@ -268,10 +270,14 @@ def test_a_figure_shows_what_comes_with_the_package_or_the_first_run_that_is_her
     monkeypatch.setattr(pictures, "side_by_side", side_by_side)
     loaded = pictures.runs.Run(AIR.config(2), None, None, {})
     monkeypatch.setattr(pictures.runs, "load", {drawn / "runs" / "mnist13-air-seed2": loaded}.get)
-    # AIR's seed 1 was run again since: it is not what was kept.
-    (drawn / "runs" / "mnist13-air-seed1" / "final.json").write_text(json.dumps({"nelbo": 1.0}))
+    # AIR's seed 1 was run again since: it is not what was kept. AIR-ASR's seed 0 was exported.
+    seconds = json.dumps({"seconds": 1.0})
+    (drawn / "runs" / "mnist13-air-seed1" / "final.json").write_text(seconds)
+    shutil.rmtree(drawn / "runs" / "mnist13-asr-seed0")
+    kept = drawn / "results" / "mnist13-asr-seed0" / "final.json"
+    kept.write_text(json.dumps(asr_jax.load_pretrained("mnist13").final))
     pictures.draw(TABLE, drawn / "runs", drawn / "results", drawn / "figures")
-    assert list(shown) == ["AIR (seed 2)", "AIR-ASR"]
+    assert list(shown) == ["AIR (seed\N{NO-BREAK SPACE}2)", "AIR-ASR"]
     assert shown["AIR-ASR"].config.name == "mnist13-asr" and shown["AIR-ASR"].config.seed == 0
     assert (drawn / "figures" / "mnist13-samples.png").exists()
 
