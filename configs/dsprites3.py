@@ -2,7 +2,7 @@
 
     python -m experiments.overlap --config=configs/dsprites3.py
 
-Measured on one CPU core each (20 to 38 minutes for 60 epochs) with drawn sprites, on the 1,000
+Measured on one CPU core each (35 to 54 minutes for 60 epochs) with drawn sprites, on the 1,000
 test scenes; tidy: share of 10,000 samples of the prior whose boxes are disjoint and inside.
 
     argument                               seed   nELBO    SE    mean IoU   tidy

@@ -92,13 +92,14 @@ def _run(row: rows.Row, finals: Mapping[int, dict], runs_folder: Path) -> runs.R
         final = ended.get(seed, Path()) / "final.json"  # there is none if that run failed
         if final.exists() and _same(json.loads(final.read_text()), kept):
             return runs.load(ended[seed])
-        if exported and exported.config.name == row.name and _same(exported.final, kept):
+        of_this = exported and (exported.config.name, exported.config.seed) == (row.name, seed)
+        if of_this and _same(exported.final, kept):
             return exported
     return None
 
 
 def _same(final: Mapping, kept: Mapping) -> bool:
-    """Whether two results are of one run: no two take equally long."""
+    """Whether two results of one seed are of one run: no two take equally long."""
     return final["seconds"] == kept["seconds"]
 
 
