@@ -1,0 +1,31 @@
+"""Rows of a table and results of runs that never ran, for the tests of the results' page."""
+
+import json
+
+from experiments import rows
+
+ASR = rows.Row("AIR-ASR", "mnist13", "asr")
+AIR = rows.Row("AIR", "mnist13", "air")
+KNOWN = rows.Row("AIR, known counts", "mnist13", "air,known")
+TABLE = rows.Table("mnist13", "1 or 3 digits", (AIR, KNOWN, ASR))
+
+
+def leave(folder, row, seed, final=None, failed=None, **changes):
+    """A run's folder as the training command leaves it; neither final nor failed: under way."""
+    folder.mkdir(parents=True)
+    config = row.config(seed)
+    config.update_from_flattened_dict(changes)
+    settings = json.loads(config.to_json()) | {"scenes": "abc", "canvas": [50, 50]}
+    (folder / "config.json").write_text(json.dumps(settings))
+    lines = [json.dumps({"step": 50 * i, "nelbo": 400.0 - i}) for i in range(1, 151)]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    if final is not None:
+        (folder / "final.json").write_text(json.dumps(final))
+    if failed is not None:
+        (folder / "failed.json").write_text(json.dumps({"error": failed}))
+    return folder
+
+
+def result(nelbo, acc, se, miou, **more):
+    shared = {"seconds": 600.0, "hardware": "2 CPU cores", "steps": 7500, "data": "digits in /here"}
+    return dict(nelbo=nelbo, acc=acc, se=se, miou=miou, **shared, **more)

@@ -1,0 +1,84 @@
+"""What the results' page says of what is kept."""
+
+import re
+
+import numpy as np
+
+from experiments import collect, page, rows
+from experiments.paper import PAPER
+from tests.kept import AIR, ASR, KNOWN, TABLE, result
+
+NONE = collect.Results({}, {})
+
+
+def finals(*rows_of_values):
+    return collect.Results({seed: result(*v) for seed, v in enumerate(rows_of_values)}, {})
+
+
+def test_cells_are_mean_and_standard_deviation():
+    assert page.cell([1.0, 2.0, 6.0], 2) == f"3.00 ± {np.sqrt((4 + 1 + 9) / 2):.2f}"
+    assert page.cell([1.25], 1) == "1.2" and page.cell([], 1) == ""
+
+
+def test_the_verdict_names_every_column_that_is_lost():
+    columns = ("nelbo", "acc", "se", "miou")
+    ahead = {ASR: finals((245, 1.0, 22, 0.8), (247, 1.0, 24, 0.8)), AIR: NONE, KNOWN: NONE}
+    (text,) = page.verdict(TABLE, ahead, columns)
+    assert text == "Our AIR-ASR is ahead of the paper's in every column.\n"
+    ahead[AIR] = finals((300, 0.6, 21, 0.85))  # its SE and its mean IoU are better
+    (text,) = page.verdict(TABLE, ahead, columns)
+    assert "AIR is ahead of our AIR-ASR in SE and mean IoU." in text
+    assert "No baseline" not in text
+    ahead[AIR] = finals((300, 0.6, 25, 0.7))
+    (text,) = page.verdict(TABLE, ahead, columns)
+    assert "No baseline" not in text  # while one is not yet run
+    ahead[KNOWN] = finals((300, 0.6, 25, 0.7))
+    (text,) = page.verdict(TABLE, ahead, columns)
+    assert "No baseline of ours is ahead of our AIR-ASR in ACC and mean IoU." in text
+    # The paper's: 360.20, 0.96, 28.84, 0.61. Equal is not ahead.
+    behind = ahead | {ASR: finals((361, 0.96, 28.0, 0.60))}
+    (text,) = page.verdict(TABLE, behind, columns)
+    assert "not ahead of the paper's in nELBO (nats), ACC and mean IoU." in text
+    assert page.verdict(TABLE, {row: NONE for row in TABLE.rows}, columns) == []
+
+
+def test_the_page_shows_ours_beside_the_papers_every_seed_and_every_failure(tmp_path):
+    results = {row: NONE for part in rows.TABLES.values() for table in part for row in table.rows}
+    results[AIR] = finals((300.0, 0.6, 24.0, 0.7))
+    results[ASR] = collect.Results(
+        {0: result(244.0, 1.0, 22.0, 0.8, tidy=0.5), 2: result(246.0, 1.0, 23.0, 0.9)},
+        {1: "nelbo is not finite at step 7"},
+    )
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mnist13-curves.png").touch()
+    text = page.page(
+        rows.TABLES, results, tmp_path / "results", tmp_path / "figures", beside=tmp_path
+    )
+    assert not re.search(r"\{\w*\}", text)
+    line = next(line for line in text.splitlines() if line.startswith("| AIR-ASR | 2, 1 failed"))
+    ours = "**245.0 ± 1.4** | *360.20 ± 19.67* | **1.000 ± 0.000** | *0.96 ± 0.00*"
+    assert f"| 12 | 10 min, 2 CPU cores | {ours} |" in line
+    assert "| AIR | 1 | 12 | 10 min, 2 CPU cores | 300.0 | *404.41 ± 4.58* | 0.600 |" in text
+    assert "| AIR-ASR | 1 | failed: nelbo is not finite at step 7 |" in text
+    assert (
+        "| AIR-ASR | 0 | 244.0 | 1.000 | 22.0 | 0.800 |  | 0.500 | 7500 | 10 | 2 CPU cores |"
+        in text
+    )
+    assert "| AIR-pPrior | not yet run | 12 |" in text and "| without F3 | not yet run |" in text
+    assert "](figures/mnist13-curves.png)" in text and "mnist14-curves" not in text
+    assert "configs/mnist13.py:air,known --config.seeds=3" in text and "`results/`" in text
+
+
+def test_the_papers_cells():
+    assert PAPER["mnist24", "pprior"] == {
+        "nelbo": "643.28 ± 8.67",
+        "acc": "0.00 ± 0.00",
+        "se": "83.35 ± 0.44",
+        "miou": "0.10 ± 0.00",
+    }
+    assert PAPER["dsprites3", "asr"] == {
+        "nelbo": "271.8 ± 18.8",
+        "se": "20.9 ± 2.1",
+        "miou": "0.61 ± 0.03",
+    }
+    assert len(PAPER) == 15

@@ -1,0 +1,73 @@
+"""Figures of what is kept."""
+
+import json
+import shutil
+
+import pytest
+from matplotlib.figure import Figure
+
+import asr_jax
+from experiments import collect, pictures
+from tests.kept import AIR, ASR, KNOWN, TABLE, leave, result
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Kept results of AIR-ASR (seeds 0, 1) and AIR (1, 2; seed 0 failed), and their runs."""
+    counts = {"1": {"inferred": [0, 5, 0]}, "3": {"inferred": [0, 1, 4]}}
+    for row, seed in ((ASR, 0), (ASR, 1), (AIR, 1), (AIR, 2)):
+        final = result(245.0, 1.0, 22.0, 0.8, counts=counts) | {"seconds": 600.0 + seed}
+        leave(tmp_path / "runs" / f"{row.name}-seed{seed}", row, seed, final)
+    leave(tmp_path / "runs" / "mnist13-air-seed0", AIR, 0, failed="nelbo is not finite")
+    for row in TABLE.rows:
+        collect.keep(row, tmp_path / "runs", tmp_path / "results")
+    return tmp_path
+
+
+def test_figures_of_what_is_kept(drawn):
+    figures = drawn / "figures"
+    table = TABLE._replace(rows=(AIR, KNOWN))
+    pictures.draw(table, drawn / "elsewhere", drawn / "results", figures)
+    assert [file.name for file in figures.iterdir()] == [
+        "mnist13-curves.png"
+    ]  # no counts of seed 0
+    table = table._replace(rows=(AIR, ASR))
+    (figures / "mnist13.png").write_bytes(b"with AIR, whose runs are gone")
+    pictures.draw(table, drawn / "elsewhere", drawn / "results", figures)
+    names = {"mnist13-curves.png", "mnist13-counts.png", "mnist13.png"}
+    assert {file.name for file in figures.iterdir()} == names
+    assert (figures / "mnist13.png").read_bytes() == b"with AIR, whose runs are gone"
+
+
+def test_a_figure_shows_what_comes_with_the_package_or_the_first_run_that_is_here(
+    drawn, monkeypatch
+):
+    shown = {}
+
+    def side_by_side(loaded):
+        shown.update(loaded)
+        return Figure(), Figure()
+
+    monkeypatch.setattr(pictures, "side_by_side", side_by_side)
+    loaded = pictures.runs.Run(AIR.config(2), None, None, {})
+    monkeypatch.setattr(pictures.runs, "load", {drawn / "runs" / "mnist13-air-seed2": loaded}.get)
+    # AIR's seed 1 was run again since: it is not what was kept. AIR-ASR's seed 0 was exported.
+    seconds = json.dumps({"seconds": 1.0})
+    (drawn / "runs" / "mnist13-air-seed1" / "final.json").write_text(seconds)
+    shutil.rmtree(drawn / "runs" / "mnist13-asr-seed0")
+    kept = drawn / "results" / "mnist13-asr-seed0" / "final.json"
+    kept.write_text(json.dumps(asr_jax.load_pretrained("mnist13").final))
+    pictures.draw(TABLE, drawn / "runs", drawn / "results", drawn / "figures")
+    assert list(shown) == ["AIR (seed\N{NO-BREAK SPACE}2)", "AIR-ASR"]
+    assert shown["AIR-ASR"].config.name == "mnist13-asr" and shown["AIR-ASR"].config.seed == 0
+    assert (drawn / "figures" / "mnist13-samples.png").exists()
+
+
+def test_a_figure_that_cannot_be_drawn_stays_as_it_is(drawn, capsys):
+    figures = drawn / "figures"
+    figures.mkdir()
+    (figures / "mnist13.png").write_bytes(b"as it was")
+    pictures.draw(TABLE, drawn / "runs", drawn / "results", figures)  # runs without checkpoints
+    assert "mnist13.png stays as it is" in capsys.readouterr().err
+    assert (figures / "mnist13.png").read_bytes() == b"as it was"
+    assert (figures / "mnist13-counts.png").exists()
