@@ -14,6 +14,7 @@ test scenes; tidy: share of 10,000 samples of the prior whose boxes are disjoint
     air                                      2    113.9    5.3    0.750    0.067
     pprior                                   0    109.4    5.6    0.724    0.439
     pprior                                   1    107.2    5.4    0.727    0.406
+    pprior                                   2    112.5    5.6    0.742    0.406
 
     paper: not yet run; what else is: RESULTS.md
 """
