@@ -28,9 +28,8 @@ def test_figures_of_what_is_kept(drawn):
     figures = drawn / "figures"
     table = TABLE._replace(rows=(AIR, KNOWN))
     pictures.draw(table, drawn / "elsewhere", drawn / "results", figures)
-    assert [file.name for file in figures.iterdir()] == [
-        "mnist13-curves.png"
-    ]  # no counts of seed 0
+    # There are no counts of seed 0.
+    assert [file.name for file in figures.iterdir()] == ["mnist13-curves.png"]
     table = table._replace(rows=(AIR, ASR))
     (figures / "mnist13.png").write_bytes(b"with AIR, whose runs are gone")
     pictures.draw(table, drawn / "elsewhere", drawn / "results", figures)
