@@ -34,6 +34,11 @@ def get_config(argument: str = "asr") -> ConfigDict:
     # They differ in size, and whether one is large or small is best seen from where it is.
     config.model.scale_glimpse = 1.3
     config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 11.0, 16.5, 5.0
+    # Shapes are found first, and ordered then: with full weights from the start a shape is missed
+    # in more scenes (validation scenes, 12 epochs, nELBO, SE and mean IoU: 262, 41, 0.705; with
+    # the ramps: 227, 25, 0.715).
+    for name in config.constraints.weights:
+        config.constraints.ramps[name] = (0.1, 0.4)
     # A window that is larger than its shape costs nothing, so every pixel of a side beyond the
     # smallest shape's gets a price. It rises once most shapes are found: from the start it slows
     # learning (validation scenes, 12 epochs, nELBO, SE and mean IoU: 262, 41, 0.705; with a ramp
@@ -51,4 +56,5 @@ def paper(config: ConfigDict) -> None:
     base.paper(config)
     config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 12.0, 15.0, 3.0
     config.constraints.tight = 0.0
-    del config.constraints.weights.tight, config.constraints.ramps.tight
+    del config.constraints.weights.tight
+    config.constraints.ramps = ConfigDict()

@@ -216,9 +216,18 @@ def test_a_weight_on_the_prior_belongs_to_a_weighted_constraint():
     assert schedule.prior_weights["F1"].shape == (5,)
     for argument in ("air", "pprior", "asr,paper"):  # the posterior's constraints alone, or none
         assert build.schedule(dsprites3.get_config(argument), 0, 5, 10).prior_weights is None
-    del config.constraints.weights["F2"]
+    del config.constraints.weights["F2"], config.constraints.ramps["F2"]
     with pytest.raises(ValueError, match="prior_weights.F2 must name one of the weights F1, F3"):
         build.penalised(config, build.constraints(config))
+
+
+def test_shapes_are_found_first_and_kept_apart_then():
+    weights = build.schedule(dsprites3.get_config("asr"), 0, 10, 10).weights
+    rise = [0, 0, 1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1]  # from 0.1 to 0.4 of the run
+    np.testing.assert_allclose(weights["F1"], rise, rtol=1e-6)
+    np.testing.assert_allclose(weights["F6"], 20 * np.float64(rise), rtol=1e-6)
+    paper = build.schedule(dsprites3.get_config("asr,paper"), 0, 10, 10).weights
+    assert all(np.ptp(weight) == 0 for weight in paper.values())
 
 
 def test_a_constraint_without_a_weight_is_only_reported():
