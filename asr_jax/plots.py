@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 from asr_jax.model import Scene
 
@@ -124,8 +124,9 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: s
             named = {"label": label} if number == 0 else {}
             axes.plot(run["step"], run["nelbo"], lw=1.2, color=LINES[i % len(LINES)], **named)
     axes.set(xlabel="step", ylabel="negative ELBO (nats), training", yscale="log", title=title)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))  # labels do not touch
     axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     return figure
