@@ -111,13 +111,14 @@ def scale_prior(side: float, canvas: int, variance: float) -> tuple[float, float
 
 
 def paper(config: ConfigDict) -> None:
-    """The paper's encoder, epochs and learning rate, and the released code's prior over sides."""
+    """The paper's encoder, epochs, learning rate, weights; the released code's prior over sides."""
     config.model.encoder = "raw"
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.scale_prior = (-1.0, 0.05)
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.constraints.prior_weights = ConfigDict()  # the posterior is regularised, nothing else
+    config.constraints.ramps = ConfigDict()  # with full weights from the start
     config.optimizer.schedule = "constant"
     config.optimizer.warmup = 0
     config.optimizer.weight_decay = 0.0

@@ -2,8 +2,8 @@
 
     python -m experiments.number --config=configs/mnist14.py
 
-Measured with all of MNIST on one CPU core each (9 to 23 minutes for 12 epochs; two at a time on two
-cores), on the 2,000 test scenes:
+Measured with all of MNIST on one CPU core each (11 to 22 minutes for 12 epochs; two at a time on
+two cores), on the 2,000 test scenes:
 
     argument                          seed   nELBO    ACC     SE    mean IoU
     asr                                 0    304.5   1.000   27.2    0.834

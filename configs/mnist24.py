@@ -2,7 +2,7 @@
 
     python -m experiments.number --config=configs/mnist24.py
 
-Measured with all of MNIST on one CPU core each (9 to 23 minutes for 12 epochs; two at a time on two
+Measured with all of MNIST on one CPU core each (9 to 19 minutes for 12 epochs; two at a time on two
 cores), on the 2,000 test scenes:
 
     argument                          seed   nELBO    ACC     SE    mean IoU
