@@ -4,16 +4,17 @@
 objective; constraints are named functionals of the posterior.
 """
 
+from asr_jax import boxes, constraints, generation, metrics, plots, spatial  # noqa: F401
 from asr_jax.checkpoint import Checkpoints
+from asr_jax.config import ModelConfig, OptimizerConfig
 from asr_jax.constraints import Constraint, number_constraints, overlap_constraints
 from asr_jax.distributions import CountChain
-from asr_jax.evaluate import evaluate
+from asr_jax.evaluation import evaluate, summarise
 from asr_jax.generation import generate
 from asr_jax.model import Model, Scene
 from asr_jax.objective import elbo, elbo_with_penalty, iwae
 from asr_jax.pretrained import Pretrained, load_pretrained, pretrained_names
 from asr_jax.training import (
-    OptimizerConfig,
     Schedule,
     TrainState,
     init_state,
@@ -21,7 +22,7 @@ from asr_jax.training import (
     train_seeds,
     train_steps,
 )
-from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Posterior, Prior, Terms
+from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior, Terms
 
 __all__ = [
     "Checkpoints",
@@ -51,6 +52,13 @@ __all__ = [
     "optimizer",
     "overlap_constraints",
     "pretrained_names",
+    "summarise",
     "train_seeds",
     "train_steps",
 ]
+
+
+def __dir__() -> list[str]:
+    """What a user calls, and the submodules that notebooks reach into."""
+    inside = ("boxes", "constraints", "generation", "metrics", "plots", "spatial")
+    return sorted([*__all__, *inside])

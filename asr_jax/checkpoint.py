@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
@@ -132,23 +133,38 @@ class Checkpoints:
         Raises:
           CheckpointError: it is damaged, or another model's: names the first arrays that differ.
         """
+        self._check(step)
+        handler, folder = _state_handler(), self._folder(step, "state")
+        self._check_like(step, handler.metadata(folder), like)
+        stored = handler.restore(folder, args=ocp.args.StandardRestore(_stored(like)))
+        return jax.tree.map(_like, like, stored)
+
+    def restore_params(self, step: int, like: Any) -> Any:
+        """The parameters of the state of that step; whatever else it holds is left alone.
+
+        Raises:
+          CheckpointError: it is damaged, or another model's: names the first arrays that differ.
+        """
+        self._check(step)
+        stored = _state_handler().restore(self._folder(step, "state"))["params"]
+        self._check_like(step, stored, like, "params/")
+        return jax.tree.map(jnp.asarray, stored)
+
+    def _check(self, step: int) -> None:
         damage = self.damage(step)
         if damage:
             raise CheckpointError(
                 f"the checkpoint of step {step} in {self.directory} is damaged ({damage}): "
                 f"use another of the steps {', '.join(map(str, self.steps()))}"
             )
-        handler, folder = _state_handler(), self._folder(step, "state")
-        differences = _differences(handler.metadata(folder), like)
+
+    def _check_like(self, step: int, saved: Any, like: Any, prefix: str = "") -> None:
+        differences = _differences(saved, like, prefix)
         if differences:
             raise CheckpointError(
                 f"the checkpoint of step {step} belongs to another model: "
                 f"{'; '.join(differences[:3])}: use the config that it was trained with"
             )
-        stored = handler.restore(folder, args=ocp.args.StandardRestore(_stored(like)))
-        return jax.tree.map(
-            lambda leaf, old: jax.random.wrap_key_data(old) if is_key(leaf) else old, like, stored
-        )
 
     def close(self) -> None:
         """Waits for what is still being written.
@@ -217,13 +233,13 @@ def _alone() -> ocp.options.MultiprocessingOptions:
     )
 
 
-def _differences(saved: Any, like: Any) -> list[str]:
+def _differences(saved: Any, like: Any, prefix: str = "") -> list[str]:
     """Where the arrays of a checkpoint differ in name or shape from those of a state."""
 
     def shapes(tree):
         leaves = jax.tree_util.tree_leaves_with_path(ocp.tree.serialize_tree(tree, True))
         return {
-            jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+            prefix + jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
             for path, leaf in leaves
             if hasattr(leaf, "shape")
         }
@@ -236,6 +252,13 @@ def _differences(saved: Any, like: Any) -> list[str]:
         )
         if saved.get(name) != like.get(name)
     ]
+
+
+def _like(leaf: Any, stored: Any) -> Any:
+    """What was stored, as a key of the same kind where the leaf is one."""
+    if not is_key(leaf):
+        return stored
+    return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(leaf))
 
 
 def _state_handler() -> ocp.StandardCheckpointHandler:

@@ -1,18 +1,20 @@
-"""What a model dreams of, and how good it is: counts, boxes, and whether it was copied."""
+"""Samples of a model's prior, and how good they are: counts, boxes, and whether they are copies."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax import metrics, processes
+from asr_jax import metrics, processes, random_keys
 from asr_jax.constraints.base import Constraint, statistics
 from asr_jax.distributions import CERTAIN
-from asr_jax.evaluate import map_batches
+from asr_jax.evaluation import map_batches
 from asr_jax.generative import as_posterior
+from asr_jax.images import check, to_float
 from asr_jax.model import Model, Params
 
 
@@ -22,14 +24,14 @@ def generate(
     num: int,
     *,
     model: Model,
-    constraints: tuple[Constraint, ...] = (),
+    constraints: Sequence[Constraint] = (),
     batch_size: int = 250,
 ) -> dict[str, np.ndarray]:
     """Ancestral samples of the generative model, n, then where, how large, and what.
 
     Args:
       params: of the model.
-      key: one random key; the samples do not depend on `batch_size`.
+      key: one random key, or [N]; the samples do not depend on `batch_size`.
       num: N, how many.
       model: static, as the next.
       constraints: evaluated on the samples' latents; of one on a mean, the statistic of each.
@@ -38,9 +40,15 @@ def generate(
     Returns:
       canvas [N, H, W] in [0, 1], count [N], boxes [N, K, 4] in pixels, of which the first `count`
       exist, and F of every constraint [N].
+
+    Raises:
+      ValueError: fewer than one, or another number of keys.
     """
-    function = functools.partial(_generate, params, key, model=model, constraints=constraints)
-    return map_batches(function, num, batch_size)
+    if num < 1:
+        raise ValueError(f"num must be at least 1, got {num}")
+    keys = random_keys.per_image(key, num)
+    function = functools.partial(_generate, params, model=model, constraints=tuple(constraints))
+    return map_batches(function, batch_size, np.asarray(jax.random.key_data(keys)))
 
 
 def describe(
@@ -85,29 +93,34 @@ def nearest(images: np.ndarray, others: np.ndarray, batch_size: int = 1000) -> n
     """The Euclidean distance of each image to the nearest of the others, in pixel space.
 
     Args:
-      images: [N, H, W] in [0, 1].
-      others: [M, H, W] uint8; in a run of several processes, each may give its own.
+      images: [N, H, W]: uint8, or floats in [0, 1].
+      others: [M, H, W], the same; in a run of several processes, each may give its own.
       batch_size: how many of each are compared at a time.
 
     Returns:
       [N]; a copy is at 0, give or take the rounding of float32 (0.1).
-    """
 
-    def of(_, some):  # [b, H, W]
+    Raises:
+      ValueError: images of two sizes, or out of range.
+    """
+    images = np.asarray(check(images))
+    others = np.asarray(check(others, images.shape[1:], "others"))
+
+    def of(some):  # [b, H, W]
         chunks = (others[i : i + batch_size] for i in range(0, len(others), batch_size))
         return functools.reduce(jnp.minimum, (_squared_distance(some, chunk) for chunk in chunks))
 
-    squares = map_batches(of, len(images), batch_size, images, divide=False)
+    squares = map_batches(of, batch_size, images, divide=False)
     return np.sqrt(processes.smallest(squares))
 
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints"))
-def _generate(params, key, index, *, model: Model, constraints):
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+def _generate(params, key_data, *, model: Model, constraints):
+    keys = jax.random.wrap_key_data(key_data, impl=random_keys.IMPLEMENTATION)
     latents, prior, count = model.sample_latents(params, keys)
     scene = model.scene(params, latents, count)
     # Sure of n, so that the functionals are of the objects that were drawn.
-    exist = jnp.arange(model.config.max_steps)[None] < count[:, None]
+    exist = jnp.arange(model.config.max_objects)[None] < count[:, None]
     certain = prior.replace(presence_logits=jnp.where(exist, CERTAIN, -CERTAIN))
     values = {"canvas": scene.canvas, "count": count, "boxes": scene.boxes}
     return values | statistics(constraints, as_posterior(certain, latents), model.config.canvas)
@@ -115,9 +128,9 @@ def _generate(params, key, index, *, model: Model, constraints):
 
 @jax.jit
 def _squared_distance(images: jax.Array, others: jax.Array) -> jax.Array:
-    """[b, H, W] in [0, 1] and [m, H, W] uint8 -> [b], to the nearest."""
-    x = images.reshape(len(images), -1)
-    y = others.reshape(len(others), -1).astype(jnp.float32) / 255
+    """[b, H, W] and [m, H, W] -> [b], to the nearest."""
+    x = to_float(images).reshape(len(images), -1)
+    y = to_float(others).reshape(len(others), -1)
     product = jnp.matmul(x, y.T, precision="highest")
     squares = jnp.sum(x**2, 1)[:, None] - 2 * product + jnp.sum(y**2, 1)[None]
     return jnp.maximum(squares.min(1), 0)

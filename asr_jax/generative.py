@@ -10,9 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from asr_jax.config import ModelConfig
 from asr_jax.distributions import known_presence
 from asr_jax.networks import MLP, GaussianHead, LSTMStep, lstm_start
-from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Posterior, Prior
+from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior
 
 
 class FixedPrior(nn.Module):

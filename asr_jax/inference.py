@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax import boxes, spatial
+from asr_jax.config import ModelConfig
 from asr_jax.distributions import known_presence
 from asr_jax.networks import MLP, GaussianHead, LSTMStep, encode_image, lstm_start
-from asr_jax.types import Gaussian, Latents, ModelConfig, Noise, Posterior
+from asr_jax.types import Gaussian, Latents, Noise, Posterior
 
 
 def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
@@ -17,7 +18,7 @@ def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
 
     def one(key):
         presence, rest = jax.random.split(key)
-        steps, code = config.max_steps, config.appearance
+        steps, code = config.max_objects, config.appearance
         normal = jax.random.normal(rest, (steps, 3 + code))
         return Noise(
             presence=jax.random.logistic(presence, (steps,)),
@@ -31,7 +32,7 @@ def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
 
 def no_noise(batch: int, config: ModelConfig) -> Noise:
     """Zeros: the latents are then the means of the posterior's Gaussians, step after step."""
-    shape = (batch, config.max_steps)
+    shape = (batch, config.max_objects)
     return Noise(
         presence=jnp.zeros(shape),
         shift=jnp.zeros(shape + (2,)),
@@ -107,13 +108,13 @@ class Inference(nn.Module):
             split_rngs={"params": False},
             in_axes=(1, nn.broadcast, nn.broadcast),  # noise by step; image at every step
             out_axes=1,  # [B, K, ...]
-            length=config.max_steps,
-            unroll=config.max_steps,  # a short loop: XLA fuses across its steps
+            length=config.max_objects,
+            unroll=config.max_objects,  # a short loop: XLA fuses across its steps
         )
         start = lstm_start(batch, config.lstm), jnp.zeros((batch, 3 + config.appearance))
         _, posterior = steps(config, name="step")(start, noise, image_gates, images)
         if config.count is not None:
-            known = known_presence((config.count,), batch, config.max_steps)
+            known = known_presence((config.count,), batch, config.max_objects)
             posterior = posterior.replace(presence_logits=known)
         return posterior
 

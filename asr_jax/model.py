@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from asr_jax import boxes, generative, inference, spatial
+from asr_jax import boxes, generative, inference, random_keys, spatial
+from asr_jax.config import ModelConfig
 from asr_jax.distributions import CountChain
-from asr_jax.types import Latents, ModelConfig, Posterior, Prior
+from asr_jax.images import check, to_float
+from asr_jax.types import Latents, Posterior, Prior
 
 Params = Any  # {"inference": ..., "prior": ..., "decoder": ...}
 
@@ -22,7 +24,7 @@ _jit = functools.partial(jax.jit, static_argnums=0)  # of a method: the model is
 
 @struct.dataclass
 class Scene:
-    """An explained or a dreamt image."""
+    """An explained or a generated image."""
 
     canvas: jax.Array  # [B, H, W] in [0, 1]
     count: jax.Array  # [B] number of objects
@@ -31,7 +33,11 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """Pure, jitted functions that share one static configuration; hashable, holds no parameters."""
+    """Pure, jitted functions that share one static configuration; hashable, holds no parameters.
+
+    Images come in through `asr_jax.images`: uint8, bool, or floats in [0, 1], [B, H, W]. Random
+    functions take one key, whose noise follows an image's index, or one key an image.
+    """
 
     config: ModelConfig
 
@@ -49,11 +55,10 @@ class Model:
             "decoder": self._decoder.init(keys[2], code),
         }
 
-    @functools.partial(jax.jit, static_argnums=0, static_argnames="batch_size")
     def posterior(
         self,
         params: Params,
-        keys: jax.Array | None,
+        key: jax.Array | None,
         images: jax.Array,
         *,
         batch_size: int | None = None,
@@ -62,21 +67,26 @@ class Model:
 
         Args:
           params: from `init` or training.
-          keys: [B] random keys, one an image; None samples the means instead.
-          images: [B, H, W] in [0, 1], any number.
+          key: one random key, or [B]; None samples the means instead.
+          images: [B, H, W], any number.
           batch_size: images at a time (static), for memory that does not grow with B beyond what
             comes in and goes out; None: all at once.
 
         Raises:
-          ValueError: a batch_size below 1.
+          ValueError: images or keys that do not fit, a batch_size below 1.
         """
+        images = self.check(images)
+        keys = None if key is None else random_keys.per_image(key, len(images))
+        return self._posterior(params, keys, images, _checked(batch_size))
 
-        def one_batch(keys, images):
+    @functools.partial(jax.jit, static_argnums=(0, 4))
+    def _posterior(self, params, keys, images, batch_size):
+        def one_batch(keys, pixels):
             if keys is None:
-                noise = inference.no_noise(images.shape[0], self.config)
+                noise = inference.no_noise(len(pixels), self.config)
             else:
                 noise = inference.draw_noise(keys, self.config)
-            return self._inference.apply(params["inference"], images, noise)
+            return self._inference.apply(params["inference"], to_float(pixels), noise)
 
         return _in_batches(one_batch, batch_size, keys, images)
 
@@ -101,7 +111,7 @@ class Model:
     def scene(self, params: Params, latents: Latents, count: jax.Array) -> Scene:
         """The first count[b] objects of each image, summed and clipped to [0, 1]."""
         objects = self.render(params, latents)
-        exists = jnp.arange(self.config.max_steps)[None] < count[:, None]  # [B, K]
+        exists = jnp.arange(self.config.max_objects)[None] < count[:, None]  # [B, K]
         canvas = jnp.einsum("bkhw,bk->bhw", objects, exists.astype(objects.dtype))
         return Scene(
             canvas=jnp.clip(canvas, 0, 1),
@@ -109,27 +119,41 @@ class Model:
             boxes=boxes.latents_to_pixels(latents, self.config.canvas),
         )
 
-    @functools.partial(jax.jit, static_argnums=0, static_argnames="batch_size")
     def reconstruct(self, params: Params, images: jax.Array, *, batch_size: int = 250) -> Scene:
         """The posterior's mode: the most likely n, and the Gaussians' means.
 
-        `images` [B, H, W] in [0, 1], any number; `batch_size` (static) of them at a time.
+        `images` [B, H, W], any number; `batch_size` (static) of them at a time.
 
         Raises:
-          ValueError: a batch_size below 1.
+          ValueError: images that do not fit, a batch_size below 1.
         """
+        return self._reconstruct(params, self.check(images), _checked(batch_size))
 
-        def one_batch(images):
-            posterior = self.posterior(params, None, images)
+    @functools.partial(jax.jit, static_argnums=(0, 3))
+    def _reconstruct(self, params, images, batch_size):
+        def one_batch(pixels):
+            posterior = self._posterior(params, None, pixels, None)
             count = CountChain(posterior.presence_logits).mode()
             return self.scene(params, posterior.latents, count)
 
         return _in_batches(one_batch, batch_size, images)
 
-    @functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="num")
+    def check(self, images: jax.Array) -> jax.Array:
+        """Images as they are, once they fit this model; see `asr_jax.images.check`."""
+        return check(images, self.config.canvas)
+
     def sample(self, params: Params, key: jax.Array, num: int) -> Scene:
-        """`num` (static) ancestral samples of the generative model: n, z and the canvas's mean."""
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num))
+        """`num` (static) ancestral samples of the generative model: n, z and the canvas's mean.
+
+        Raises:
+          ValueError: fewer than one; keys that are neither one nor `num`.
+        """
+        if num < 1:
+            raise ValueError(f"num must be at least 1, got {num}")
+        return self._sample(params, random_keys.per_image(key, num))
+
+    @_jit
+    def _sample(self, params, keys):
         latents, _, count = self.sample_latents(params, keys)
         return self.scene(params, latents, count)
 
@@ -159,13 +183,7 @@ class Model:
 
 
 def _in_batches(function: Callable, size: int | None, *arrays: jax.Array | None) -> Any:
-    """function(*arrays [B, ...]), computed `size` rows at a time; what is missing repeats the last.
-
-    Raises:
-      ValueError: a size below 1.
-    """
-    if size is not None and size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {size}")
+    """function(*arrays [B, ...]), computed `size` rows at a time; the last row fills them up."""
     total = len(arrays[-1])
     if size is None or total <= size:
         return function(*arrays)
@@ -175,3 +193,9 @@ def _in_batches(function: Callable, size: int | None, *arrays: jax.Array | None)
         lambda mine: function(*(None if x is None else x[mine] for x in arrays)), rows
     )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], result)
+
+
+def _checked(batch_size: int | None) -> int | None:
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    return batch_size

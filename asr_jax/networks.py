@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax.types import Gaussian, ModelConfig
+from asr_jax.config import ModelConfig
+from asr_jax.types import Gaussian
 
 MIN_STD = 1e-4  # of every Gaussian, so that no density is unbounded
 PATCH, STRIDE = 7, 5  # pixels; neighbouring patches share two rows or columns

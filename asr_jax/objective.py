@@ -14,44 +14,52 @@ well: a Gaussian has tails, and generates what no posterior has seen unless it i
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from asr_jax.constraints.base import Constraint, evaluate, penalty
+from asr_jax import random_keys
+from asr_jax.config import ModelConfig
+from asr_jax.constraints.base import (
+    Constraint,
+    check_known,
+    default_weights,
+    penalty,
+    values,
+)
 from asr_jax.distributions import CountChain, binary_concrete, gaussian
 from asr_jax.generative import as_posterior, canvases, log_likelihood
+from asr_jax.images import to_float
 from asr_jax.model import Model, Params
-from asr_jax.types import ModelConfig, Posterior, Prior, Terms
+from asr_jax.types import Posterior, Prior, Terms
 
 STOP = 0.9  # lost presence at which the relaxed chain ends
-APART = 2**32 - 1  # folded into a key for noise that no image's index can give
 
 
-@functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
 def elbo_with_penalty(
     params: Params,
     key: jax.Array,
     images: jax.Array,
-    weights: Mapping[str, jax.Array],
+    weights: Mapping[str, jax.Array] | None = None,
     *,
     model: Model,
-    constraints: tuple[Constraint, ...] = (),
+    constraints: Sequence[Constraint] = (),
     presence_prior: jax.Array | None = None,
     prior_weights: Mapping[str, jax.Array] | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
-    """The objective of ASR, to be *maximised*: mean over the batch of ELBO - sum_i w_i max(F_i, 0).
+    """The objective of ASR, to be *maximised*: the batch's mean of ELBO - penalty.
 
-    `jax.value_and_grad(elbo_with_penalty, has_aux=True)` is all that training does.
+    The penalty is sum_i weights_i max(F_i - tolerance_i, 0). Compiled once for a model, constraints
+    and shapes. `jax.value_and_grad(elbo_with_penalty, has_aux=True)` is all that training does.
 
     Args:
       params: from `model.init`.
-      key: one random key, consumed.
-      images: [B, H, W] in [0, 1].
+      key: one random key, or one an image.
+      images: [B, H, W]: uint8, or floats in [0, 1].
       weights: one multiplier for each constraint, under its name; traced, so that another value
-        does not compile again. Empty where there are no constraints.
+        does not compile again. None: the weights that the constraints carry.
       model: what to evaluate (static).
       constraints: functionals of the posterior (static).
       presence_prior: log-odds of one more object in the geometric prior over n, traced, for a
@@ -66,9 +74,29 @@ def elbo_with_penalty(
       The objective, a scalar (nats), and its `Terms`, [B] each.
 
     Raises:
-      ValueError: a constraint without a weight, or a weight (of either kind) without a constraint;
-        a functional that does not return [B].
+      ValueError: images or keys that do not fit; a constraint without a weight, or a weight (of
+        either kind) without a constraint; a functional that does not return [B].
     """
+    images, constraints = model.check(images), tuple(constraints)
+    if prior_weights:
+        check_known("prior_weights", prior_weights, [c.name for c in constraints])
+    return _elbo_with_penalty(
+        params,
+        key,
+        images,
+        default_weights(constraints) if weights is None else dict(weights),
+        dict(prior_weights or {}),
+        presence_prior,
+        model=model,
+        constraints=constraints,
+        axis_name=axis_name,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
+def _elbo_with_penalty(
+    params, key, images, weights, prior_weights, presence_prior, *, model, constraints, axis_name
+):
     terms = elbo(
         params,
         key,
@@ -78,24 +106,24 @@ def elbo_with_penalty(
         presence_prior=presence_prior,
         axis_name=axis_name,
     )
-    terms = terms.replace(penalty=penalty(terms.constraints, weights, terms.elbo))
+    price = jnp.zeros_like(terms.elbo)  # [B]
+    terms = terms.replace(penalty=price + penalty(constraints, terms.constraints, weights))
     if prior_weights:
-        keys = _image_keys(jax.random.fold_in(key, APART), len(images), axis_name)
+        keys = random_keys.apart(random_keys.per_image(key, len(images), axis_name))
         latents, prior, _ = model.sample_latents(params, keys)
         some = tuple(c for c in constraints if c.name in prior_weights)
-        values = evaluate(some, as_posterior(prior, latents), model.config.canvas, axis_name)
-        terms = terms.replace(prior_penalty=penalty(values, prior_weights, terms.elbo))
+        found = values(some, as_posterior(prior, latents), model.config.canvas, axis_name)
+        terms = terms.replace(prior_penalty=price + penalty(some, found, prior_weights))
     return jnp.mean(terms.elbo - terms.penalty - terms.prior_penalty), terms
 
 
-@functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
 def elbo(
     params: Params,
     key: jax.Array,
     images: jax.Array,
     *,
     model: Model,
-    constraints: tuple[Constraint, ...] = (),
+    constraints: Sequence[Constraint] = (),
     presence_prior: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> Terms:
@@ -104,17 +132,31 @@ def elbo(
     Arguments as in `elbo_with_penalty`.
 
     Raises:
-      ValueError: a functional that does not return [B].
+      ValueError: images or keys that do not fit; a functional that does not return [B].
     """
-    posterior = model.posterior(params, _image_keys(key, len(images), axis_name), images)
-    terms = elbo_terms(params, posterior, images, model=model, presence_prior=presence_prior)
-    values = evaluate(constraints, posterior, model.config.canvas, axis_name)
-    return terms.replace(constraints=values)
+    return _elbo(
+        params,
+        key,
+        model.check(images),
+        presence_prior,
+        model=model,
+        constraints=tuple(constraints),
+        axis_name=axis_name,
+    )
 
 
-@functools.partial(jax.jit, static_argnames=("model", "samples"))
+@functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
+def _elbo(params, key, images, presence_prior, *, model, constraints, axis_name):
+    keys = random_keys.per_image(key, len(images), axis_name)
+    posterior = model.posterior(params, keys, images)
+    terms = elbo_terms(
+        params, posterior, to_float(images), model=model, presence_prior=presence_prior
+    )
+    return terms.replace(constraints=values(constraints, posterior, model.config.canvas, axis_name))
+
+
 def iwae(
-    params: Params, keys: jax.Array, images: jax.Array, *, model: Model, samples: int
+    params: Params, key: jax.Array, images: jax.Array, *, model: Model, samples: int
 ) -> jax.Array:
     """The importance weighted bound of log p(x) (Burda et al. 2016), tighter than the ELBO::
 
@@ -124,8 +166,8 @@ def iwae(
 
     Args:
       params: of the model.
-      keys: [B], one an image.
-      images: [B, H, W] in [0, 1].
+      key: one random key, or one an image.
+      images: [B, H, W]: uint8, or floats in [0, 1].
       model: static; whichever its estimator, this bound is the same.
       samples: S, at least 1 (static); memory does not depend on it.
 
@@ -133,16 +175,19 @@ def iwae(
       [B] in nats.
 
     Raises:
-      ValueError: fewer than one sample.
+      ValueError: images or keys that do not fit; fewer than one sample.
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
-    config = model.config
+    return _iwae(params, key, model.check(images), model=model, samples=samples)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "samples"))
+def _iwae(params, key, images, *, model, samples):
+    config, keys = model.config, random_keys.per_image(key, len(images))
 
     def log_weight(s):
-        posterior = model.posterior(
-            params, jax.vmap(jax.random.fold_in, (0, None))(keys, s), images
-        )
+        posterior = model.posterior(params, random_keys.fold(keys, s), images)
         latents = posterior.latents
         prior = model.prior(params, latents)
         ratios = sum(  # [B, K]: log p(z^t) - log q(z^t | x)
@@ -156,7 +201,7 @@ def iwae(
         of_n = jnp.pad(jnp.cumsum(ratios, axis=1), [(0, 0), (1, 0)])  # [B, K+1], n = 0..K
         of_n = (of_n + CountChain(prior.presence_logits).log_probs)[:, jnp.array(config.counts)]
         canvas = canvases(model.render(params, latents), config.counts)
-        return jax.nn.logsumexp(of_n + log_likelihood(images, canvas, config), axis=1)
+        return jax.nn.logsumexp(of_n + log_likelihood(to_float(images), canvas, config), axis=1)
 
     def add(total, s):
         return jnp.logaddexp(total, log_weight(s)), None
@@ -173,7 +218,10 @@ def elbo_terms(
     model: Model,
     presence_prior: jax.Array | None = None,
 ) -> Terms:
-    """The ELBO on a given sample of the posterior; no constraints are evaluated."""
+    """The ELBO on a given sample of the posterior of images [B, H, W], floats in [0, 1].
+
+    No constraints are evaluated.
+    """
     prior = model.prior(params, posterior.latents, presence_prior)
     objects = model.render(params, posterior.latents)  # [B, K, H, W]
     estimate = {"marginal": _marginal, "concrete": _concrete}[model.config.estimator]
@@ -196,14 +244,6 @@ def elbo_terms(
         prior_penalty=jnp.zeros_like(log_p),
         constraints={},
     )
-
-
-def _image_keys(key: jax.Array, batch: int, axis_name: str | None) -> jax.Array:
-    """A key for each image of this device's share, by its index in the whole batch: [B]."""
-    index = jnp.arange(batch)
-    if axis_name is not None:
-        index = index + jax.lax.axis_index(axis_name) * batch
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
 def _marginal(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):

@@ -56,7 +56,7 @@ def own_rows(total: int) -> slice:
     if not each:
         raise ValueError(
             f"{total} training scenes cannot be divided over {jax.device_count()} devices: "
-            "set config.data.placement=replicated"
+            "placement=replicated gives all of them to each"
         )
     mine = _own(jax.devices())
     return slice(mine[0] * each, (mine[-1] + 1) * each)
@@ -98,7 +98,8 @@ def data_parallel(
       A compiled function of (state, images, indices, schedule), with indices [n, B, ...].
 
     Raises:
-      ValueError: unknown kind or placement; a batch that the devices cannot share evenly.
+      ValueError: unknown kind or placement; when called, a batch that the devices cannot share
+        evenly.
     """
     devices = list(devices or jax.devices())
     check(kind, len(devices), len(devices), placement)
@@ -108,40 +109,40 @@ def data_parallel(
         simple = jax.process_count() == 1 and placement == "replicated"
         kind = "pmap" if simple else "shard_map"
     steps = functools.partial(steps, axis_name=AXIS)
-
-    if kind == "pmap":
-        mapped = jax.pmap(
-            steps, AXIS, in_axes=(None, None, 0, None), out_axes=None, devices=devices
-        )
-
-        def run(state, images, indices, schedule):
-            check(kind, indices.shape[1], len(devices))
-            # [n, B, ...] -> [devices of this process, n, B / devices, ...]
-            shares = np.split(np.asarray(indices), len(devices), axis=1)
-            own = np.stack([shares[i] for i in _own(devices)])
-            return mapped(state, images, own, schedule)
-
-        return run
-
-    everywhere, shared = PartitionSpec(), PartitionSpec(None, AXIS)
-    scenes = PartitionSpec(AXIS) if placement == "sharded" else everywhere
-    # With check_vma=True the gradient of a local loss comes out multiplied by the number of
-    # devices, silently.
-    mapped = jax.jit(
-        jax.shard_map(
-            steps,
-            mesh=_mesh(devices),
-            in_specs=(everywhere, scenes, shared, everywhere),
-            out_specs=everywhere,
-            check_vma=False,
-        )
-    )
+    mapped = (_pmap if kind == "pmap" else _shard_map)(steps, placement, devices)
 
     def run(state, images, indices, schedule):
         check(kind, indices.shape[1], len(devices))
         return mapped(state, images, indices, schedule)
 
     return run
+
+
+def _pmap(steps: Callable, _, devices: list[jax.Device]) -> Callable:
+    """Every device gets its share of the indices: [devices of this process, n, B / devices]."""
+    mapped = jax.pmap(steps, AXIS, in_axes=(None, None, 0, None), out_axes=None, devices=devices)
+
+    def run(state, images, indices, schedule):
+        shares = np.split(np.asarray(indices), len(devices), axis=1)
+        return mapped(state, images, np.stack([shares[i] for i in _own(devices)]), schedule)
+
+    return run
+
+
+def _shard_map(steps: Callable, placement: str, devices: list[jax.Device]) -> Callable:
+    everywhere, shared = PartitionSpec(), PartitionSpec(None, AXIS)
+    scenes = PartitionSpec(AXIS) if placement == "sharded" else everywhere
+    return jax.jit(
+        jax.shard_map(
+            steps,
+            mesh=_mesh(devices),
+            in_specs=(everywhere, scenes, shared, everywhere),
+            out_specs=everywhere,
+            # With check_vma=True the gradient of a local loss comes out multiplied by the number
+            # of devices, silently.
+            check_vma=False,
+        )
+    )
 
 
 def _mesh(devices: Sequence[jax.Device] | None) -> Mesh:
@@ -161,13 +162,12 @@ def check(kind: str, batch: int, devices: int, placement: str = "replicated") ->
         raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}, got {placement!r}")
     if placement == "sharded" and kind == "pmap":
         raise ValueError(
-            "pmap copies the images to every device, got placement='sharded': "
-            "set config.train.parallel=shard_map"
+            "parallel=pmap copies the images to every device, got placement='sharded': "
+            "take parallel=shard_map"
         )
     if batch % devices:
         below, above = batch // devices * devices, -(-batch // devices) * devices
         nearest = f"{below} or {above}" if below else str(above)
         raise ValueError(
-            f"a batch of {batch} does not divide over {devices} devices: "
-            f"set config.train.batch_size={nearest}"
+            f"batch_size={batch} does not divide over {devices} devices: take {nearest}"
         )

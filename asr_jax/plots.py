@@ -18,6 +18,11 @@ COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0
 LINES = ("#56b4e9", "#0072b2", "#e69f00", "#d55e00", "#009e73", "#cc79a7")  # told apart on white
 
 
+def plain(text: object) -> str:
+    """Text as it is: a dollar sign would begin a formula, and half a formula is an error."""
+    return str(text).replace("$", r"\$")
+
+
 def draw_scene(
     axes: Axes, image: np.ndarray, box: np.ndarray | None = None, count: int = 0
 ) -> None:
@@ -54,12 +59,12 @@ def rows(scenes: Mapping[str, Scene], title: str = "") -> Figure:
     figure = Figure(figsize=_size(canvases, columns, len(scenes), 0.4), layout="constrained")
     axes = figure.subplots(len(scenes), columns, squeeze=False)
     for row, (label, scene) in zip(axes, scenes.items(), strict=True):
-        row[0].set_ylabel(textwrap.fill(label, 14))  # as much as a row is high
+        row[0].set_ylabel(textwrap.fill(plain(label), 14))  # as much as a row is high
         for cell, canvas, box, count in zip(
             row, scene.canvas, scene.boxes, scene.count, strict=True
         ):
             draw_scene(cell, canvas, box, int(count))
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
@@ -73,7 +78,7 @@ def samples(scene: Scene, title: str = "") -> Figure:
         draw_scene(axes, *drawn)
     for axes in grid[len(scene.canvas) :]:
         axes.axis("off")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
@@ -89,24 +94,27 @@ def learning_curves(
     """One panel a quantity over training steps.
 
     Args:
-      history: rows with "step" and a value for each name.
+      history: rows with "step" and values, each under its name, in all rows or in some.
       panels: panel title -> the names that it shows.
       title: above the figure.
     """
-    steps = [row["step"] for row in history]
-    marker = "o" if len(steps) == 1 else ""  # one point has no line
     figure = Figure(figsize=(3.6 * len(panels), 2.9), layout="constrained")
     for axes, (name, curves) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
+        values = []
         for curve in curves:
-            axes.plot(steps, [row[curve] for row in history], lw=1.2, marker=marker, label=curve)
-        positive = all(row[curve] > 0 for row in history for curve in curves)
-        axes.set(title=name, xlabel="step", yscale="log" if positive else "linear")
+            rows = [row for row in history if curve in row]  # some are not in every row
+            points = [row["step"] for row in rows], [row[curve] for row in rows]
+            marker = "o" if len(rows) < max(2, len(history)) else ""  # one point has no line
+            axes.plot(*points, lw=1.2, marker=marker, markersize=3, label=plain(curve))
+            values += points[1]
+        positive = min(values, default=0) > 0
+        axes.set(title=plain(name), xlabel="step", yscale="log" if positive else "linear")
         axes.spines[["top", "right"]].set_visible(False)
         if len(curves) > 1:
             axes.legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
@@ -121,9 +129,11 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: s
     axes = figure.subplots()
     for i, (label, seeds) in enumerate(runs.items()):
         for number, run in enumerate(seeds):
-            named = {"label": label} if number == 0 else {}
+            named = {"label": plain(label)} if number == 0 else {}
             axes.plot(run["step"], run["nelbo"], lw=1.2, color=LINES[i % len(LINES)], **named)
-    axes.set(xlabel="step", ylabel="negative ELBO (nats), training", yscale="log", title=title)
+    axes.set(
+        xlabel="step", ylabel="negative ELBO (nats), training", yscale="log", title=plain(title)
+    )
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))  # labels do not touch
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_locator(NullLocator())
@@ -146,8 +156,8 @@ def confusions(inferred: Mapping[str, Mapping[int, Sequence[int]]], title: str =
         figure.subplots(1, len(inferred), squeeze=False)[0], inferred.items(), strict=True
     ):
         _confusion(axes, of_method)
-        axes.set_title(label, fontsize=10)
-    figure.suptitle(title, fontsize=11)
+        axes.set_title(plain(label), fontsize=10)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
@@ -188,5 +198,5 @@ def counts(
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure

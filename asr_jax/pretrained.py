@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from asr_jax.config import ModelConfig, from_fields
 from asr_jax.model import Model, Params
-from asr_jax.types import ModelConfig
 
 FOLDER = Path(__file__).parent / "weights"
 
@@ -58,11 +58,11 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> Pretrained:
             f"{file} is not what was saved (its sha256 must be {about['sha256']}): "
             "install the package again, or fetch the file again"
         )
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()}
     with np.load(io.BytesIO(data)) as arrays:
         flat = {path: jnp.asarray(array, jnp.float32) for path, array in arrays.items()}
     params = traverse_util.unflatten_dict(flat, sep="/")
-    return Pretrained(Model(ModelConfig(**fields)), params, about["config"], about["final"])
+    model = Model(from_fields(ModelConfig, about["model"]))
+    return Pretrained(model, params, about["config"], about["final"])
 
 
 def save_pretrained(name: str, trained: Pretrained, folder: Path = FOLDER) -> None:

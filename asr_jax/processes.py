@@ -30,7 +30,7 @@ def initialize() -> None:
     else that JAX does.
 
     Raises:
-      ValueError: only some of the three variables are set, or they are no numbers.
+      ValueError: only some of the three variables are set, or a number of processes is none.
     """
     names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
@@ -47,8 +47,13 @@ def initialize() -> None:
 
 
 def _several_tasks() -> bool:
-    sizes = (os.environ.get(name) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
-    return any(size is not None and int(size) > 1 for size in sizes)
+    for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"):
+        size = os.environ.get(name, "1")
+        if not size.isdecimal():
+            raise ValueError(f"{name} must be a whole number, got {size!r}: unset it")
+        if int(size) > 1:
+            return True
+    return False
 
 
 def _on_tpu() -> bool:
@@ -138,7 +143,8 @@ def on_keys(function: Callable[[Any], Any], tree: Any) -> Any:
 
     def apply(leaf):
         if is_key(leaf):
-            return jax.random.wrap_key_data(function(jax.random.key_data(leaf)))
+            data = function(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return function(leaf)
 
     return jax.tree.map(apply, tree)

@@ -20,7 +20,7 @@ import jax
 from benchmarks import choices, timing
 from benchmarks.cases import Case, training
 
-COUNTED = Case("mnist13", model=(("max_steps", 3),))  # K=3, counts enumerated
+COUNTED = Case("mnist13", model=(("max_objects", 3),))  # K=3, counts enumerated
 SCENES, BATCHES, TOP = 60_000, (64, 128, 256, 512, 1024, 2048, 4096), 8
 
 

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 
 import asr_jax
 from asr_jax import parallel
-from experiments import build
+from experiments.run.from_config import Run, from_config
+from experiments.run.steps import schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Case:
 class Training:
     """Everything a step needs, and the calls that are timed."""
 
-    config: ConfigDict
+    run: Run
     model: asr_jax.Model
     constraints: tuple[asr_jax.Constraint, ...]
     tx: Any
@@ -52,10 +53,13 @@ class Training:
         return dict(model=self.model, constraints=self.constraints, tx=self.tx)
 
     def inputs(self, steps: int, seeds: int = 0) -> tuple[np.ndarray, asr_jax.Schedule]:
-        """Indices [steps, B] (of several seeds [steps, B, S]) and the schedule of `steps` steps."""
-        shape = (steps, self.config.train.batch_size) + ((seeds,) if seeds else ())
+        """Indices [steps, B], of several seeds [steps, B, S], and the schedule of `steps` steps."""
+        shape = (steps, self.run.train.batch_size) + ((seeds,) if seeds else ())
         indices = np.random.default_rng(0).integers(len(self.images), size=shape, dtype=np.int32)
-        return indices, build.schedule(self.config, 0, steps, 10_000)
+        of_one = schedule(self.run, 0, steps, 10_000)
+        if not seeds:
+            return indices, of_one
+        return indices, jax.tree.map(lambda x: np.stack([x] * seeds), of_one)
 
     def steps(self, kind: str = "auto") -> Callable:
         """What the training loop calls: (state, images, indices, schedule) -> state, metrics."""
@@ -64,18 +68,15 @@ class Training:
 
     def batch(self) -> jax.Array:
         """One batch of images, float32."""
-        return self.images[: self.config.train.batch_size].astype(np.float32) / 255
+        return self.images[: self.run.train.batch_size].astype(np.float32) / 255
 
 
 def training(case: Case, scenes: int = 2_000) -> Training:
     """Sets a case up, on `scenes` images of noise, a seventh of whose pixels are not black."""
-    config = case.load()
-    canvas = (config.data.canvas, config.data.canvas)
-    model = build.model(config, canvas)
-    constraints = build.penalised(config, build.constraints(config))
-    tx = asr_jax.optimizer(build.optimizer(config), 10_000)
+    run = from_config(case.load())
+    tx = asr_jax.optimizer(run.optimizer, 10_000)
     rng = np.random.default_rng(0)
-    noise = rng.integers(1, 256, (scenes, *canvas), np.uint8)
+    noise = rng.integers(1, 256, (scenes, *run.data.canvas), np.uint8)
     noise *= rng.random(noise.shape, np.float32) < 1 / 7
-    state = parallel.replicate(asr_jax.init_state(model, tx, 0))
-    return Training(config, model, constraints, tx, state, parallel.replicate(noise))
+    state = parallel.replicate(asr_jax.init_state(run.model, tx, 0))
+    return Training(run, run.model, run.constraints, tx, state, parallel.replicate(noise))

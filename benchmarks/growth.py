@@ -16,8 +16,8 @@ FAMILIES = ("K, known", "K, inferred", "side")
 def cases(quick: bool) -> dict[str, tuple[Case, int]]:
     """K objects whose number is known, K steps over counts from 0 to K, and sides of the canvas."""
     families = (
-        {k: dict(config="mnist3", model=(("max_steps", k), ("count", k))) for k in STEPS},
-        {k: dict(config="mnist13", model=(("max_steps", k),)) for k in INFERRED},
+        {k: dict(config="mnist3", model=(("max_objects", k), ("count", k))) for k in STEPS},
+        {k: dict(config="mnist13", model=(("max_objects", k),)) for k in INFERRED},
         {side: dict(config="mnist3", canvas=side) for side in SIDES},
     )
     found = {

@@ -1,4 +1,4 @@
-"""Explaining, judging and dreaming up images with a model whose parameters are fresh."""
+"""Explaining, judging and generating images with a model whose parameters are fresh."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import optax
 
 import asr_jax
 from asr_jax import training as asr_training
-from asr_jax.constraints.base import evaluate, penalty
+from asr_jax.constraints.base import penalty, values
 from asr_jax.generative import canvases, log_likelihood
 from benchmarks import timing
 from benchmarks.cases import Case, Training, training
@@ -45,8 +45,8 @@ def calls(setting: Training) -> dict[str, object]:
 
     @jax.jit
     def penalise(posterior):
-        values = evaluate(setting.constraints, posterior, config.canvas)
-        return penalty(values, schedule.weights, images[:, 0, 0])
+        found = values(setting.constraints, posterior, config.canvas)
+        return penalty(setting.constraints, found, schedule.weights)
 
     @jax.jit
     def objective(params):

@@ -21,7 +21,7 @@ from absl import app, flags
 from tqdm import tqdm
 
 from benchmarks import accelerator, choices, growth, inference, parts, start, timing, training
-from experiments.workdir import write_json
+from experiments.run.workdir import write_json
 
 SECTIONS = {
     "start": start,

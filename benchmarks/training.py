@@ -13,7 +13,7 @@ from benchmarks.cases import Case, training
 STEPS = 20  # of a dispatch
 
 # Of mnist13 with the network sizes of public AIR codes, see `small` in configs/number.py.
-SMALL = dict(config="mnist13", argument="asr,small", model=(("max_steps", 3),))
+SMALL = dict(config="mnist13", argument="asr,small", model=(("max_objects", 3),))
 CASES = {  # what is trained, and on how many devices
     "mnist3: K=3, 50x50": (Case("mnist3"), 1),
     "mnist3:air": (Case("mnist3", "air"), 1),

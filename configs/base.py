@@ -4,6 +4,7 @@ A config file's `get_config(argument)` gets what follows its name after a colon,
 presets in any order: `--config=configs/mnist3.py:air,quick`.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -39,7 +40,7 @@ def base() -> ConfigDict:
     config.data.split = "test"  # "validation": hold out training scenes, and evaluate on those
 
     config.model = ConfigDict()  # fields of asr_jax.ModelConfig; the canvas comes from the data
-    config.model.max_steps = 3
+    config.model.max_objects = 3
     config.model.count = 3  # number of objects where it is known; -1: inferred
     config.model.window = 28
     config.model.appearance = 50
@@ -94,12 +95,89 @@ def base() -> ConfigDict:
     config.evaluate = ConfigDict()
     config.evaluate.iwae_samples = 100  # of the importance weighted bound of log p(x); 0: without
     config.evaluate.generated = 10_000  # scenes sampled from the prior and judged; 0: none
+    config.evaluate.every = 1_000  # steps between looks at held-out scenes in training; 0: none
+    config.evaluate.scenes = 200  # how many of them it looks at
     return config
 
 
-def quick(config: ConfigDict) -> None:
-    """What every quick preset saves on."""
+def overlap(name: str) -> ConfigDict:
+    """Three objects with disjoint boxes, a count that is known, and the weights of F1..F7."""
+    config = base()
+    config.name = name
+    config.constraints.weights = ConfigDict(
+        dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
+    )
+    return config
+
+
+def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> ConfigDict:
+    """Objects at full size whose ink does not meet, as many as one of two counts, inferred.
+
+    Args:
+      name: of the experiment.
+      objects: "mnist", 20 pixels on a canvas of 50, or "dsprites", 17 to 26 pixels on 64.
+      counts: the possible numbers of objects.
+      argument: METHOD[,known|quick|paper|small], METHOD one of asr, air, pprior; known is for air.
+    """
+    config = base()
+    config.name = name
+    config.data.objects = objects
+    config.data.counts = config.constraints.counts = counts
+    config.data.layout = "pixels"
+    config.data.scale = 1.0
+    config.data.train_size = 40_000
+    config.data.test_size = 2_000
+    config.model.count = -1
+    config.model.encoder_hidden = 512  # see asr_jax.networks.PatchEncoder
+    config.model.max_objects = max(counts) + 1  # one more than needed: over-counting shows
+    # AIR's prior over n, as annealed in the released code; no other method looks at it.
+    config.model.presence_prior = -20.0
+    config.train.presence_prior_start = 9.2
+    config.train.presence_prior_until = 0.5
+    config.train.epochs = 12
+    config.constraints.weights = ConfigDict(dict(number=10.0, balance=100.0))
+    # What is known of sides is the same for every method: digits vary by 1.2 pixels, shapes by 3.
+    # A prior that is wider lets boxes grow.
+    if objects == "mnist":
+        config.model.scale_prior = scale_prior(20, 50, 0.01)
+        config.constraints.c_min, config.constraints.c_max = 17.0, 23.0
+    else:
+        config.data.canvas = 64
+        config.model.scale_prior = scale_prior(22.2, 64, 0.05)
+        config.constraints.c_min, config.constraints.c_max = 20.0, 25.0
+    presets = {
+        "known": known,
+        "paper": paper_number,
+        "small": small,
+        "quick": functools.partial(quick, train_size=4_000, epochs=8),
+    }
+    return apply(config, argument, presets)
+
+
+def known(config: ConfigDict) -> None:
+    """The stronger AIR: its prior over n is uniform over the possible counts."""
+    if config.method != "air":
+        raise ValueError(f"known is a prior for air, and {config.method} learns its: use air,known")
+    config.model.possible_counts = config.data.counts
+
+
+def paper_number(config: ConfigDict) -> None:
+    """As `paper`, with the released code's number of steps."""
+    paper(config)
+    config.model.max_objects = 6
+
+
+def small(config: ConfigDict) -> None:
+    """Networks of the sizes that public AIR codes have, for a comparison of speed."""
+    config.model.hidden = (200,)
+    config.model.encoder_hidden = 256
+
+
+def quick(config: ConfigDict, train_size: int = 5_000, epochs: int = 12) -> None:
+    """A minute or so, to see that everything works; the result is not a result."""
+    config.data.train_size = train_size
     config.data.test_size = 200
+    config.train.epochs = epochs
     config.evaluate.iwae_samples = 10
     config.evaluate.generated = 1_000
 

@@ -1,15 +1,13 @@
-"""Multi-dSprites-14: scenes of 1 or 4 shapes of 17 to 26 pixels on a 64 x 64 canvas.
+"""Multi-dSprites-14: 1 or 4 shapes.
 
-python -m experiments.number --config=configs/dsprites14.py
+    python -m experiments.number --config=configs/dsprites14.py
 
 Not yet run.
 """
 
-from ml_collections import ConfigDict
-
-from configs import number
+from configs import base
 
 
-def get_config(argument: str = "asr") -> ConfigDict:
-    """argument: METHOD[,known|quick|paper], METHOD one of asr, air, pprior; known goes with air."""
-    return number.config("dsprites14", (1, 4), argument, number.dsprites)
+def get_config(argument: str = "asr"):
+    """argument: METHOD[,known|quick|paper|small], METHOD one of asr, air, pprior."""
+    return base.number("dsprites14", "dsprites", (1, 4), argument)

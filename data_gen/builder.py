@@ -20,6 +20,7 @@ from absl import logging
 from tqdm import tqdm
 
 from data_gen import scenes
+from data_gen.paths import user_path
 from data_gen.scenes import Scenes, Sprites
 
 SPLITS = ("train", "test")
@@ -55,8 +56,10 @@ class SceneConfig:
             refuse("counts", "name each count once", self.counts)
         if self.layout not in scenes.LAYOUTS:
             refuse("layout", f"be one of {', '.join(scenes.LAYOUTS)}", self.layout)
-        if not 0 < self.scale < float("inf"):
+        if not self.scale > 0:
             refuse("scale", "be above 0", self.scale)
+        if self.scale > 1e6:
+            refuse("scale", "be at most 1e6", self.scale)
         for name in ("canvas", "train_size", "test_size"):
             if getattr(self, name) < 1:
                 refuse(name, "be at least 1", getattr(self, name))
@@ -118,7 +121,8 @@ class SceneBuilderConfig(tfds.core.BuilderConfig):
 class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """The TFDS builder; a data set gives it a VERSION and a TITLE. `load` is the usual way in."""
 
-    # Raised whenever the same settings begin to give other scenes.
+    # Raised whenever the same settings begin to give other scenes, or other arrays: a cache of
+    # another version is not read. 1.1.0: images lost their channel axis.
     VERSION: tfds.core.Version
     TITLE: str
 
@@ -127,7 +131,7 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         slots = max(config.counts)
         features = {
             "image": tfds.features.Tensor(
-                shape=(config.canvas, config.canvas, 1), dtype=np.uint8, encoding="zlib"
+                shape=(config.canvas, config.canvas), dtype=np.uint8, encoding="zlib"
             ),
             "count": tfds.features.Tensor(shape=(), dtype=np.int32),
             "box": tfds.features.Tensor(shape=(slots, 4), dtype=np.float32),
@@ -179,7 +183,7 @@ def load(
       rows: which of the training scenes to read, given how many there are; None: all.
 
     Raises:
-      ValueError: for a layout that does not fit, a damaged cache, or a home that there is not.
+      ValueError: for a layout that does not fit, a damaged cache, or what `user_path` raises.
     """
     source = " and ".join(dict.fromkeys(sprites[split].source for split in SPLITS))
     folder = cache_folder(data_dir)
@@ -195,14 +199,12 @@ def load(
 def cache_folder(data_dir: str = "") -> Path:
     """Where built things are kept: data_dir, else ASR_DATA_DIR, else ~/.cache/asr_jax.
 
-    Raises:
-      ValueError: it lies in the home of a user that there is not.
+    Raises what `user_path` raises.
     """
-    name = data_dir or os.environ.get("ASR_DATA_DIR") or "~/.cache/asr_jax"
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:  # what follows ~ is no user
-        refuse("data_dir", "lie in a home folder that there is", name)
+    variable = os.environ.get("ASR_DATA_DIR")
+    if variable and not data_dir:
+        return user_path(variable, "ASR_DATA_DIR")
+    return user_path(data_dir or "~/.cache/asr_jax", "config.data.data_dir")
 
 
 def _prepared(kind: type[SceneBuilder], config: SceneBuilderConfig, folder: Path) -> SceneBuilder:

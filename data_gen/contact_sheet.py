@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 from matplotlib.figure import Figure
 from ml_collections import config_flags
 
 from asr_jax.plots import COLOURS, draw_scene
+from data_gen import command_line
 from data_gen.builder import Dataset
+from data_gen.paths import output
 from data_gen.scenes import Scenes
 
 ROWS, COLUMNS = 4, 8
@@ -25,7 +27,7 @@ def save_contact_sheet(scenes: Scenes, path: str | Path) -> None:
         if i >= len(scenes.image):
             ax.axis("off")
             continue
-        draw_scene(ax, scenes.image[i, ..., 0] / 255, scenes.box[i], scenes.count[i])
+        draw_scene(ax, scenes.image[i] / 255, scenes.box[i], scenes.count[i])
         for j in range(scenes.count[i]):
             x0, y0, x1, _ = scenes.box[i, j]
             fits = x1 + LABEL_ROOM <= scenes.image.shape[2]
@@ -51,9 +53,10 @@ def command(from_config: Callable[[Mapping[str, Any]], Dataset]) -> None:
 
     def main(_) -> None:
         logging.set_verbosity(logging.INFO)
+        picture = output(out.value, "--out", (".png", ".pdf", ".svg"))
         data = config.value.data
         data.data_dir = data_dir.value or data.data_dir
-        save_contact_sheet(from_config(data).train, out.value)
-        logging.info("Wrote %s", out.value)
+        save_contact_sheet(from_config(data).train, picture)
+        logging.info("Wrote %s", picture)
 
-    app.run(main)
+    command_line.run(main)

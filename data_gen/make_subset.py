@@ -4,9 +4,10 @@ python -m data_gen.make_subset --mnist_dir=DIR
 """
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from data_gen import sources
+from data_gen import command_line, sources
+from data_gen.paths import user_path
 
 FLAGS = flags.FLAGS
 PER_CLASS = {"train": 700, "test": 100}
@@ -24,9 +25,9 @@ def choose(labels: np.ndarray, per_class: int) -> np.ndarray:
 
 
 def main(_) -> None:
-    arrays = {}
+    folder, arrays = user_path(FLAGS.mnist_dir, "--mnist_dir"), {}
     for split, per_class in PER_CLASS.items():
-        digits = sources.idx_digits(split, FLAGS.mnist_dir)
+        digits = sources.idx_digits(split, folder)
         in_file_order = np.argsort(digits.index)
         images, labels = digits.images[in_file_order], digits.labels[in_file_order]
         index = choose(labels, per_class)
@@ -40,4 +41,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("mnist_dir", None, "Folder of MNIST's four idx files.", required=True)
-    app.run(main)
+    command_line.run(main)

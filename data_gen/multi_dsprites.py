@@ -36,7 +36,7 @@ class SceneConfig(builder.SceneConfig):
 
 
 class MultiDsprites(builder.SceneBuilder, skip_registration=True):
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     TITLE = "Multi-dSprites"
 
 

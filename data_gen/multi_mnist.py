@@ -29,7 +29,7 @@ class SceneConfig(builder.SceneConfig):
 
 
 class MultiMnist(builder.SceneBuilder, skip_registration=True):
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     TITLE = "Multi-MNIST"
 
 

@@ -17,7 +17,7 @@ MAX_LAYOUTS = 1 << 18  # candidates tried for one scene before giving up
 class Scenes(NamedTuple):
     """N images and what is known of their objects; M is the largest count, None is unknown."""
 
-    image: np.ndarray  # uint8 [N, H, W, 1]
+    image: np.ndarray  # uint8 [N, H, W]
     count: np.ndarray | None  # int32 [N]
     box: np.ndarray | None  # float32 [N, M, 4], pixels (x0, y0, x1, y1), half-open; 0 where absent
     label: np.ndarray | None  # int32 [N, M]; -1 where absent
@@ -114,7 +114,7 @@ def place(
 def render(
     sprites: Sequence[np.ndarray], xy: np.ndarray, canvas: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the image, uint8 [canvas, canvas, 1], and the boxes, float32 [n, 4] in pixels.
+    """Returns the image, uint8 [canvas, canvas], and the boxes, float32 [n, 4] in pixels.
 
     Sprites whose ink overlaps are added and clipped at 255; no layout here lets that happen.
     """
@@ -124,7 +124,7 @@ def render(
         side = len(sprite)
         image[y : y + side, x : x + side] += sprite
         box[i] = x, y, x + side, y + side
-    return image.clip(0, 255).astype(np.uint8)[..., None], box
+    return image.clip(0, 255).astype(np.uint8), box
 
 
 # A layout turns two sprites into a test of offsets: int [T, 2], the second sprite's (x, y) minus

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from data_gen.paths import user_path
+
 EMBEDDED = "embedded"  # as a folder name: use the subset that ships with the code
 SUBSET = Path(__file__).parent / "data" / "mnist_subset.npz"
 PREFIX = {"train": "train", "test": "t10k"}  # file names in MNIST's own splits
@@ -82,16 +84,17 @@ def load_digits(split: str, folder: str = "") -> Digits:
         TensorFlow is installed and TFDS can prepare it; else the embedded subset.
 
     Raises:
-      ValueError: for another split, or files that are not MNIST.
+      ValueError: for another split, files that are not MNIST, or what `user_path` raises.
       FileNotFoundError: where a folder is named and a file is missing from it.
     """
     if split not in PREFIX:
         raise ValueError(f'split must be "train" or "test", got {split!r}')
+    what = "config.data.digits_dir" if folder else "ASR_MNIST_DIR"
     folder = folder or os.environ.get("ASR_MNIST_DIR", "")
     if folder == EMBEDDED:
         return embedded_digits(split)
     if folder:
-        return idx_digits(split, folder)
+        return idx_digits(split, user_path(folder, what))
     if importlib.util.find_spec("tensorflow"):
         try:
             return tfds_digits(split)

@@ -1,36 +1,33 @@
-"""Finished runs side by side: their rows as a table, their reconstructions and dreams as figures.
+"""Finished runs side by side: their rows as a table, reconstructions and samples as figures.
 
 python -m experiments.compare runs/mnist3-air-seed0 runs/mnist3-asr-seed0 --out=compare.png
 """
 
-import sys
-from pathlib import Path
+from absl import flags
 
-from absl import app, flags, logging
-
-from experiments import jax_settings, pictures, report, runs
+from experiments.results import figures
+from experiments.run import finished, report
+from experiments.run.main import main, output
 
 OUT = flags.DEFINE_string(
     "out", "compare.png", "The figure of reconstructions; that of samples is called *-samples."
 )
-SCENES = flags.DEFINE_integer("scenes", 10, "How many scenes a row of the figures shows.")
+SCENES = flags.DEFINE_integer(
+    "scenes", 10, "How many scenes a row of the figures shows.", lower_bound=1
+)
 
 
-def main(arguments) -> None:
-    logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
-    jax_settings.keep_programs()
-    try:
-        loaded = {label: runs.load(one) for label, one in runs.folders(arguments[1:]).items()}
-        explained, dreamt = pictures.side_by_side(loaded, SCENES.value)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    print(report.columns({label: report.cells(run.final) for label, run in loaded.items()}))
-    out = Path(OUT.value)
+def compare(arguments: list[str]) -> None:
+    out = output(OUT.value, "--out", figures.ENDINGS)
     beside = out.with_stem(f"{out.stem}-samples")
+    folders = finished.folders(arguments[1:])
+    loaded = {label: finished.load(folder) for label, folder in folders.items()}
+    explained, sampled = figures.side_by_side(loaded, SCENES.value)
+    print(report.columns({label: report.cells(one.final) for label, one in loaded.items()}))
     explained.savefig(out, dpi=160)
-    dreamt.savefig(beside, dpi=160)
+    sampled.savefig(beside, dpi=160)
     print(f"Wrote {out} and {beside}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main(compare)

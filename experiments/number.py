@@ -6,9 +6,8 @@
 As `experiments.overlap`, with scenes of one of two possible counts, which the model infers.
 """
 
-from absl import app
-
-from experiments import command
+from experiments.run.experiment import experiment
+from experiments.run.main import main
 
 if __name__ == "__main__":
-    app.run(lambda _: command.run())
+    main(experiment)

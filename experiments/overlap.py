@@ -3,13 +3,12 @@
     python -m experiments.overlap --config=configs/mnist3.py
     python -m experiments.overlap --config=configs/mnist3.py:air,quick --workdir=runs/try
 
-From here the data flows (command.py): config -> scenes -> posterior -> prior and rendering ->
-objective -> training steps -> loop -> metrics -> figures.
+From here the data flows: main (flags, errors) -> experiment (config -> Run -> scenes) -> seeds and
+train (the loop) -> asr_jax.train_steps -> train_step -> elbo_with_penalty.
 """
 
-from absl import app
-
-from experiments import command
+from experiments.run.experiment import experiment
+from experiments.run.main import main
 
 if __name__ == "__main__":
-    app.run(lambda _: command.run())
+    main(experiment)

@@ -10,14 +10,18 @@ was stopped is resumed. Runs lie in --runs; what is kept of them, in --results.
 
 from __future__ import annotations
 
+import functools
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import flags
 
-from experiments import collect, jax_settings, page, pictures, report, rows
+from data_gen.paths import user_path
+from experiments.results import figures, page, rows, store
+from experiments.run import workdir
+from experiments.run.main import main, output
 
 ONLY = flags.DEFINE_list("only", [], "Tables to run; all if empty.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of every row: 0, 1, ...", lower_bound=1)
@@ -30,25 +34,24 @@ OUT = flags.DEFINE_string("out", "RESULTS.md", "The page.")
 ROOT = Path(__file__).parents[1]  # where configs/ lies
 
 
-def main(_) -> None:
-    logging.set_verbosity(logging.WARNING)  # orbax says a lot at INFO
-    runs, results, figures = (Path(flag.value).absolute() for flag in (RUNS, RESULTS, FIGURES))
-    try:
-        chosen = _chosen()
-        update()
-        for table in chosen if not COLLECT.value else ():
-            for row in table.rows:
-                while todo := collect.next_run(row, table.seeds or SEEDS.value, runs, results):
-                    collect.check_scenes(None, row, results)  # before hours of training
-                    call(*todo)
-                    update()
-        jax_settings.keep_programs()  # only now: until here the accelerator was the runs'
-        for table in (table for table in chosen if table not in rows.TABLES["ablation"]):
-            pictures.draw(table, runs, results, figures)
-        update()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    print(f"Wrote {OUT.value}")
+def tables(_) -> None:
+    out = output(OUT.value, "--out")
+    runs, results, pictures = (
+        user_path(flag.value, f"--{flag.name}").absolute() for flag in (RUNS, RESULTS, FIGURES)
+    )
+    update = functools.partial(keep_all, runs, results, pictures, out)
+    chosen = _chosen()
+    update()
+    for table in chosen if not COLLECT.value else ():
+        for row in table.rows:
+            while todo := store.next_run(row, table.seeds or SEEDS.value, runs, results):
+                store.check_scenes(None, row, results)  # before hours of training
+                call(*todo)
+                update()
+    for table in (table for table in chosen if table not in rows.TABLES["ablation"]):
+        figures.draw(table, runs, results, pictures)
+    update()
+    print(f"Wrote {out}")
 
 
 def _chosen() -> list[rows.Table]:
@@ -59,18 +62,16 @@ def _chosen() -> list[rows.Table]:
     return [every[name] for name in ONLY.value or every]
 
 
-def update() -> None:
+def keep_all(runs: Path, results: Path, pictures: Path, out: Path) -> None:
     """Keeps the results of runs that have ended, and writes the page."""
-    results, found = Path(RESULTS.value), {}
+    found = {}
     for row in (row for table in rows.all_tables() for row in table.rows):
-        collect.keep(row, Path(RUNS.value), results)
-        found[row] = collect.read(results, row)
-    out = Path(OUT.value)
-    text = page.page(rows.TABLES, found, results, Path(FIGURES.value), out.parent)
-    out.write_text(text, "utf-8")
+        store.keep(row, runs, results)
+        found[row] = store.read(results, row)
+    out.write_text(page.page(rows.TABLES, found, results, pictures, out.parent), "utf-8")
 
 
-def call(workdir: Path, arguments: list[str]) -> None:
+def call(folder: Path, arguments: list[str]) -> None:
     """Runs a command of `next_run`; a signal that ends this process ends that one first."""
     print(f"+ python {' '.join(arguments)}", flush=True)
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT)
@@ -90,9 +91,9 @@ def call(workdir: Path, arguments: list[str]) -> None:
         signal.signal(signal.SIGTERM, before)
     if stopped:
         sys.exit("stopped: the same command goes on from here")
-    if not report.ended(workdir):  # a run that failed is a result, and is counted
+    if not workdir.ended(folder):  # a run that failed is a result, and is counted
         sys.exit(f"error: exit status {code}: mend what the run says, and start the tables again")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main(tables)

@@ -2,7 +2,7 @@
 
 import json
 
-from experiments import rows
+from experiments.results import rows
 
 ASR = rows.Row("AIR-ASR", "mnist13", "asr")
 AIR = rows.Row("AIR", "mnist13", "air")

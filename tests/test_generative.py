@@ -23,7 +23,7 @@ from asr_jax.types import Latents, ModelConfig
 STEPS, CODE = 3, 2
 CONFIG = ModelConfig(
     canvas=(8, 10),
-    max_steps=STEPS,
+    max_objects=STEPS,
     window=3,
     appearance=CODE,
     lstm=5,

@@ -15,7 +15,7 @@ from tests.small import with_leaf
 BATCH, STEPS, CODE = 3, 3, 2
 CONFIG = ModelConfig(
     canvas=(9, 11),
-    max_steps=STEPS,
+    max_objects=STEPS,
     window=4,
     appearance=CODE,
     lstm=5,

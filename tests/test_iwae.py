@@ -54,7 +54,7 @@ def test_the_bound_is_a_float64_mean_of_importance_weights(changes):
 def test_many_samples_come_to_log_p_of_x():
     """p(x) = E p(x | z) over the prior, by brute force, where pixels say little about z."""
     model = small_model(
-        max_steps=2, appearance=1, likelihood="gaussian", sigma=1.0, scale_prior=(0.0, 0.25)
+        max_objects=2, appearance=1, likelihood="gaussian", sigma=1.0, scale_prior=(0.0, 0.25)
     )
     params, images = model.init(jax.random.key(1)), small_images(2, seed=3)
     # A proposal that is wider than the prior, or weights have no variance.

@@ -186,7 +186,7 @@ def test_models_of_equal_configurations_are_one_static_argument():
 
     def function(model, x):
         traces.append(model)
-        return x * model.config.max_steps
+        return x * model.config.max_objects
 
     function = jax.jit(function, static_argnums=0)
     assert function(a, 2.0) == function(b, 2.0) == 2 * STEPS

@@ -51,7 +51,7 @@ def test_shapes_types_and_padding(config, cache):
         arrays = {name: array for name, array in part._asdict().items() if array is not None}
         shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         assert shapes == {
-            "image": ((size, 50, 50, 1), np.uint8),
+            "image": ((size, 50, 50), np.uint8),
             "count": ((size,), np.int32),
             "box": ((size, slots, 4), np.float32),
             "label": ((size, slots), np.int32),
@@ -67,7 +67,7 @@ def test_each_box_holds_the_named_digit_and_nothing_else_has_ink(cache):
     train = load(SMALL, cache).train
     position = {index: row for row, index in enumerate(DIGITS["train"].index)}
     for image, boxes, labels, indices in zip(
-        train.image[..., 0], train.box.astype(int), train.label, train.source_index, strict=True
+        train.image, train.box.astype(int), train.label, train.source_index, strict=True
     ):
         painted, rest = np.zeros((50, 50), int), image.copy()
         for (x0, y0, x1, y1), label, index in zip(boxes, labels, indices, strict=True):
@@ -114,7 +114,7 @@ def test_golden_bytes():
         drawn = generate(config)
         content = b"".join(scene["image"].tobytes() + scene["box"].tobytes() for scene in drawn)
         hashes[name] = hashlib.sha256(content).hexdigest()
-    assert MultiMnist.VERSION == "1.0.0"
+    assert MultiMnist.VERSION == "1.1.0"
     assert hashes == {
         "small": "61620d03934f9b6cbbf969a68f3a22eb503b28c1e8dee94de0e1b071d0016a76",
         "mixed": "5f3a6884adb6381b19e6ad1bcde36e646cdab9250af9a02a1d55bb61524c5cce",
@@ -135,7 +135,7 @@ def test_every_setting_and_every_digit_changes_the_name(monkeypatch):
         names.append(builder.fingerprint(MultiMnist, SMALL, other))
     moved = {split: part._replace(source="elsewhere") for split, part in sprites.items()}
     assert builder.fingerprint(MultiMnist, SMALL, moved) == names[0]
-    monkeypatch.setattr(MultiMnist, "VERSION", "1.0.1")
+    monkeypatch.setattr(MultiMnist, "VERSION", "1.1.1")
     names.append(builder.fingerprint(MultiMnist, SMALL, sprites))
     assert len(set(names)) == len(changes) + 4
 
@@ -162,7 +162,7 @@ def test_building_shows_progress_and_nothing_else(tmp_path, capfd):
 
 
 def test_a_killed_build_leaves_nothing_to_read(tmp_path):
-    config = SceneConfig(train_size=4000, test_size=5)
+    config = SceneConfig(train_size=1000, test_size=5)
     process = multiprocessing.get_context("spawn").Process(target=load, args=(config, tmp_path))
     process.start()
     deadline = time.monotonic() + 60
@@ -185,10 +185,19 @@ def test_a_damaged_cache_is_an_error_that_says_what_to_delete(tmp_path):
     assert str(records.parent) in str(caught.value)
 
 
-def test_a_cache_in_a_home_that_there_is_not_is_named():
-    message = "data_dir must lie in a home folder that there is, got ~nobody-here: set config.data"
-    with pytest.raises(ValueError, match=message):
-        load(SMALL, "~nobody-here")
+def test_where_the_cache_lies(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.delenv("ASR_DATA_DIR", raising=False)
+    assert builder.cache_folder() == Path("/home/me/.cache/asr_jax")
+    monkeypatch.setenv("ASR_DATA_DIR", "~/scenes")
+    assert builder.cache_folder() == Path("/home/me/scenes")
+    assert builder.cache_folder("~/a") == Path("/home/me/a")
+    for name in ("~nobody-here", "gs://bucket/scenes"):
+        with pytest.raises(ValueError, match=f"config.data.data_dir={name}: "):
+            load(SMALL, name)
+        monkeypatch.setenv("ASR_DATA_DIR", name)
+        with pytest.raises(ValueError, match=f"ASR_DATA_DIR={name}: "):
+            builder.cache_folder()
 
 
 def test_a_layout_that_does_not_fit_is_named(tmp_path, monkeypatch):
@@ -217,6 +226,7 @@ def test_a_layout_that_does_not_fit_is_named(tmp_path, monkeypatch):
         ({"layout": "grid"}, "layout must be one of disjoint, columns, pixels, got grid"),
         ({"scale": 0.0}, "scale must be above 0, got 0.0"),
         ({"scale": float("nan")}, "scale must be above 0, got nan"),
+        ({"scale": 1e308}, "scale must be at most 1e6, got 1e[+]308"),
         ({"train_size": 0}, "train_size must be at least 1, got 0: set config.data.train_size"),
         ({"test_size": -1}, "test_size must be at least 1, got -1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
@@ -238,22 +248,75 @@ def test_scene_config_takes_its_own_fields_only():
         builder.scene_config(SceneConfig, data)
 
 
-def test_command_line_builds_and_draws(tmp_path):
+@pytest.fixture
+def command(tmp_path):
+    """Runs a program with a config of SMALL, and all files below tmp_path."""
     data = dataclasses.asdict(SMALL) | {"digits_dir": "embedded", "data_dir": "unused"}
     (tmp_path / "config.py").write_text(
         "from ml_collections import ConfigDict\n"
         f"def get_config():\n    return ConfigDict({{'data': {data}}})\n"
     )
+    (tmp_path / "words.py").write_text("def get_config(words): raise ValueError('unknown word')")
+    flags = [f"--config={tmp_path}/config.py", f"--data_dir={tmp_path}/cache"]
+
+    def run(program, *more):
+        return subprocess.run(
+            [sys.executable, *program, *flags, *more],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_command_line_builds_and_draws(command, tmp_path):
     sheet = tmp_path / "sheet.png"
-    flags = [f"--config={tmp_path}/config.py", f"--data_dir={tmp_path}/cache", f"--out={sheet}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "data_gen.multi_mnist", *flags, "--config.data.counts=(2,)"],
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-    )
+    done = command(["-m", "data_gen.multi_mnist"], f"--out={sheet}", "--config.data.counts=(2,)")
     assert done.returncode == 0, done.stderr
     assert sheet.read_bytes().startswith(b"\x89PNG")
     assert f"Objects: {DIGITS['train'].source}." in done.stderr
     assert f"in {tmp_path}/cache" in done.stderr
     assert list((tmp_path / "cache").glob("*/disjoint_count2_*/*/dataset_info.json"))
+
+
+def test_what_the_command_refuses_is_one_line_before_anything_is_built(command, tmp_path):
+    faults = {
+        "--config.data.layout=grid": "layout must be one of disjoint, columns, pixels, got grid: s",
+        "--config.data.scale=0.0": "scale must be above 0, got 0.0: set config.data.scale",
+        "--config.data.nosuch=1": "no such setting: 'nosuch'",
+        "--config.data.layuot=1": "'layuot' Did you mean",
+        "--config.data.canvas=2.5": "flag --config.data.canvas=2.5: invalid literal",
+        f"--config={tmp_path}/nowhere.py": f"No such file or directory: '{tmp_path}/nowhere.py'",
+        f"--config={tmp_path}/words.py:x": "ValueError: unknown word",
+        "--out=gs://bucket/x.png": "--out=gs://bucket/x.png: only paths of this machine",
+        "--out=/nowhere/x.png": "--out=/nowhere/x.png: there is no folder /nowhere: make it first",
+        "--out=x.gif": "--out must end in one of .png, .pdf, .svg, got x.gif",
+        "--data_dir=gs://bucket": "config.data.data_dir=gs://bucket: only paths of this machine",
+    }
+    # All in one process, which ends as the last of them does.
+    several = """
+import sys
+from absl import flags
+from data_gen import contact_sheet, multi_mnist
+
+faults, others = sys.argv[1].split("|"), sys.argv[2:]
+for fault in faults:
+    sys.argv[1:] = [*others, fault]
+    try:
+        contact_sheet.command(multi_mnist.from_config)
+    except SystemExit as end:
+        if fault == faults[-1]:
+            raise
+        print(end.code)
+    for name in [*flags.FLAGS]:
+        if name.split(".")[0] in ("config", "data_dir", "out"):
+            delattr(flags.FLAGS, name)
+"""
+    done = command(["-c", several, "|".join(faults)])
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    lines = (done.stdout + done.stderr).splitlines()
+    for line, said in zip(lines, faults.values(), strict=True):
+        assert line.startswith("error: ") and said in line
+    assert not (tmp_path / "cache").exists()

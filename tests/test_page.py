@@ -4,15 +4,15 @@ import re
 
 import numpy as np
 
-from experiments import collect, page, rows
-from experiments.paper import PAPER
+from experiments.results import page, rows, store
+from experiments.results.paper import PAPER
 from tests.kept import AIR, ASR, KNOWN, TABLE, result
 
-NONE = collect.Results({}, {})
+NONE = store.Results({}, {})
 
 
 def finals(*rows_of_values):
-    return collect.Results({seed: result(*v) for seed, v in enumerate(rows_of_values)}, {})
+    return store.Results({seed: result(*v) for seed, v in enumerate(rows_of_values)}, {})
 
 
 def test_cells_are_mean_and_standard_deviation():
@@ -45,7 +45,7 @@ def test_the_verdict_names_every_column_that_is_lost():
 def test_the_page_shows_ours_beside_the_papers_every_seed_and_every_failure(tmp_path):
     results = {row: NONE for part in rows.TABLES.values() for table in part for row in table.rows}
     results[AIR] = finals((300.0, 0.6, 24.0, 0.7))
-    results[ASR] = collect.Results(
+    results[ASR] = store.Results(
         {0: result(244.0, 1.0, 22.0, 0.8, tidy=0.5), 2: result(246.0, 1.0, 23.0, 0.9)},
         {1: "nelbo is not finite at step 7"},
     )

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from configs import mnist13
-from experiments import measure, report
+from experiments.run import evaluation, report
 
 # Five images of one or two objects, with K = 3; images 1 and 4 are got wrong.
 TRUE = np.array([1, 1, 2, 2, 2])
@@ -28,7 +27,7 @@ PROBS = np.array(
 
 
 def test_by_count_is_a_row_of_the_confusion_matrix_and_the_mean_posterior():
-    result = measure.by_count(VALUES, PROBS, TRUE)
+    result = evaluation.by_count(VALUES, PROBS, TRUE)
     assert list(result) == ["1", "2"]
     one, two = result["1"], result["2"]
     assert one["images"] == 2 and two["images"] == 3
@@ -52,7 +51,7 @@ def test_columns_are_aligned_and_a_missing_cell_is_a_dash():
 
 def test_the_table_says_what_was_inferred_for_each_true_count():
     final = {"name": "mnist13-asr", "images": 5, "split": "test", "acc": 0.6, "acc_stderr": 0.2}
-    final["counts"] = measure.by_count(VALUES, PROBS, TRUE)
+    final["counts"] = evaluation.by_count(VALUES, PROBS, TRUE)
     lines = report.table(final, {"acc": "0.96 ± 0.00"}).splitlines()
     assert lines[1] == "mnist13-asr, 5 test scenes"
     assert lines[3] == "this run  0.600 ± 0.200" and lines[4] == "paper     0.96 ± 0.00  "
@@ -64,7 +63,7 @@ NELBO, SE = (360.5, 371.0, 352.25), (28.0, 30.5, 29.0)
 
 
 def seeds(workdir, finished, failed=(), **changes):
-    """The folders of seeds as a run leaves them, its configuration, and what is made of them."""
+    """The folders of seeds as a run leaves them, and what is made of them."""
     folders = {seed: workdir / f"seed{seed}" for seed in (*finished, *failed)}
     for seed, folder in folders.items():
         folder.mkdir()
@@ -87,10 +86,8 @@ def seeds(workdir, finished, failed=(), **changes):
             "counts": {"1": {"acc": 1.0}},
         }
         (folder / "final.json").write_text(json.dumps(final | changes))
-    config = mnist13.get_config("asr")
-    config.seeds = len(folders)
     paper = {"nelbo": "360.20 ± 19.67"}
-    return report.finish_seeds(config, dict(sorted(folders.items())), workdir, paper)
+    return report.finish_seeds("mnist13-asr", dict(sorted(folders.items())), workdir, paper)
 
 
 def line(output, start):
@@ -148,14 +145,5 @@ def test_a_rate_that_one_seed_does_not_have_is_that_of_the_other(tmp_path, witho
     file = tmp_path / f"seed{without}" / "final.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"steps_per_second": None}))
     folders = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
-    final = report.finish_seeds(mnist13.get_config("asr"), folders, tmp_path, {})
+    final = report.finish_seeds("mnist13-asr", folders, tmp_path, {})
     assert final["steps_per_second"] == 30.0 and final["steps_per_second_std"] is None
-
-
-def test_a_seed_has_ended_when_it_finished_or_failed(tmp_path):
-    assert not report.ended(tmp_path)
-    (tmp_path / "failed.json").write_text('{"error": "why"}')
-    assert report.ended(tmp_path) and report.failure(tmp_path) == "why"
-    (tmp_path / "failed.json").unlink()
-    (tmp_path / "final.json").write_text("{}")
-    assert report.ended(tmp_path)

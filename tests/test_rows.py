@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import rows
+from experiments.results import rows
 
 ROOT = Path(__file__).parents[1]
 

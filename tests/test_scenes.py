@@ -1,5 +1,9 @@
 """Placement: layouts, checked by painting; uniformity; a user's own scenes."""
 
+import io
+import re
+import warnings
+import zipfile
 from itertools import permutations, product
 
 import numpy as np
@@ -115,10 +119,10 @@ def test_render_copies_each_sprite_into_its_box():
     rng, sprites = generator(), discs([12, 7, 9])
     xy = scenes.place(rng, sprites, 40, "disjoint")
     image, box = scenes.render(sprites, xy, 40)
-    assert image.shape == (40, 40, 1) and image.dtype == np.uint8 and box.dtype == np.float32
-    rest = image[..., 0].copy()
+    assert image.shape == (40, 40) and image.dtype == np.uint8 and box.dtype == np.float32
+    rest = image.copy()
     for sprite, (x0, y0, x1, y1) in zip(sprites, box.astype(int), strict=True):
-        np.testing.assert_array_equal(image[y0:y1, x0:x1, 0], sprite)
+        np.testing.assert_array_equal(image[y0:y1, x0:x1], sprite)
         rest[y0:y1, x0:x1] = 0
     assert not rest.any()  # no ink outside the boxes
     np.testing.assert_array_equal(box[:, :2], xy)  # x first
@@ -153,100 +157,244 @@ def save(path, **arrays):
     return path / "user.npz"
 
 
-IMAGE = generator().integers(0, 256, (4, 6, 5), dtype=np.uint8)
+def load(path):
+    """Scenes of a file in silence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return user_scenes.load_npz(path)
+
+
+# Bright columns on a dark background.
+IMAGE = generator().integers(0, 256, (4, 6, 5), dtype=np.uint8) // np.array([[1, 9, 1, 9, 9]], "u1")
+ONE = {"image": IMAGE, "count": np.ones(4, int)}
 
 
 def test_user_scenes(tmp_path):
     box = np.tile(np.array([[1, 2, 3, 4], [7, 7, 7, 7]]), (4, 1, 1))
-    loaded = user_scenes.load_npz(save(tmp_path, image=IMAGE, count=np.ones(4, int), box=box))
-    np.testing.assert_array_equal(loaded.image, IMAGE[..., None])
+    loaded = load(save(tmp_path, **ONE, box=box))
+    np.testing.assert_array_equal(loaded.image, IMAGE)
     np.testing.assert_array_equal(loaded.count, [1] * 4)
     np.testing.assert_array_equal(loaded.box, [[[1, 2, 3, 4], [0, 0, 0, 0]]] * 4)
     assert (loaded.count.dtype, loaded.box.dtype) == (np.int32, np.float32)
+    assert set(load(save(tmp_path, image=IMAGE))[1:]) == {None}
+    unknown = box.astype(float)
+    unknown[:, 1] = np.nan  # where no object is
+    np.testing.assert_array_equal(load(save(tmp_path, **ONE, box=unknown)).box, loaded.box)
 
-    bare = user_scenes.load_npz(save(tmp_path, image=IMAGE[..., None] / np.float32(255)))
-    np.testing.assert_array_equal(bare.image, IMAGE[..., None])  # floats come back exactly
-    assert set(bare[1:]) == {None}
-    nearly_white = user_scenes.load_npz(save(tmp_path, image=np.full((1, 2, 2), 0.999)))
-    assert (nearly_white.image == 255).all()
+
+@pytest.mark.parametrize("kind", ["f2", "<f4", ">f4", ">f8", "g"])
+def test_floats_of_a_file_come_back_exactly(tmp_path, kind):
+    image = (IMAGE[..., None] / 255).astype(kind)
+    loaded = load(save(tmp_path, image=image, count=np.ones(4, ">i8")))
+    np.testing.assert_array_equal(loaded.image, IMAGE)
+    assert loaded.image.dtype == np.uint8 and loaded.count.tolist() == [1] * 4
+
+
+def test_truth_of_a_file_is_0_and_255(tmp_path):
+    loaded = load(save(tmp_path, image=IMAGE > 100)).image
+    np.testing.assert_array_equal(loaded, np.where(IMAGE > 100, 255, 0))
+    assert loaded.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "image, message, remedy, expected",
+    [
+        (IMAGE // 128, "multiply by 255", lambda image: image * 255, IMAGE // 128 * 255),
+        (IMAGE // 128, "or cast to bool", lambda image: image.astype(bool), IMAGE // 128 * 255),
+        (
+            IMAGE.astype(">i8") // 128,
+            r"got >?int64: .* images.astype\(bool\)",
+            lambda image: image.astype(bool),
+            IMAGE // 128 * 255,
+        ),
+        (
+            IMAGE.astype(int),
+            r"got int64: 0 to 255 .* images.astype\(np.uint8\)",
+            lambda image: image.astype(np.uint8),
+            IMAGE,
+        ),
+        (
+            np.maximum(IMAGE, 255 * np.eye(6, 5, dtype=np.uint8)).astype(np.uint16) * 257,
+            r"got uint16: .* \(images / images.max\(\)\).astype\(np.float32\)",
+            lambda image: (image / image.max()).astype(np.float32),
+            np.maximum(IMAGE, 255 * np.eye(6, 5, dtype=np.uint8)),
+        ),
+        (
+            IMAGE.astype(float),
+            r"lie in \[0, 1\], got 0 to 2\d\d: .* images / 255",
+            lambda image: image / 255,
+            IMAGE,
+        ),
+        (
+            np.where(IMAGE == 0, -0.05, IMAGE / 250),
+            r"np.clip\(images, 0, 1\)",
+            lambda image: np.clip(image, 0, 1),
+            np.rint(np.minimum(IMAGE / 250, 1) * 255),
+        ),
+        (
+            np.where(IMAGE == 0, -5, IMAGE),
+            r"got int64: .* np.interp\(images, \(images.min\(\), images.max\(\)\), \(0, 1\)\)",
+            lambda image: np.interp(image, (image.min(), image.max()), (0, 1)),
+            np.rint((np.where(IMAGE == 0, -5.0, IMAGE) + 5) / (IMAGE.max() + 5) * 255),
+        ),
+        (
+            np.stack([IMAGE] * 3, -1) / 255,
+            r"got \(4, 6, 5, 3\): .* images.mean\(-1\)",
+            lambda image: image.mean(-1),
+            IMAGE,
+        ),
+        (IMAGE[0], r"got \(6, 5\): one image is images\[None\]", lambda i: i[None], IMAGE[:1]),
+    ],
+)
+def test_the_remedy_for_images_that_are_refused_works(tmp_path, image, message, remedy, expected):
+    path = save(tmp_path, image=image)
+    with pytest.raises(ValueError, match=message) as caught:
+        user_scenes.load_npz(path)
+    assert f"(image in {path})" in str(caught.value)
+    np.testing.assert_array_equal(load(save(tmp_path, image=remedy(image))).image, expected)
 
 
 @pytest.mark.parametrize(
     "arrays, message",
     [
         ({"picture": IMAGE}, r"must hold an array named image, got \['picture'\]"),
+        ({}, "must hold an array named image, got no arrays"),
         ({"image": np.array([{}, {}])}, "holds image in a form that is not read .*Object arrays"),
-        ({"image": IMAGE[0]}, r"shape \[N, H, W\] or \[N, H, W, 1\], got \(6, 5\)"),
-        ({"image": np.stack([IMAGE] * 3, -1)}, r"got \(4, 6, 5, 3\): convert colours"),
-        ({"image": IMAGE[:0]}, r"is empty, its shape is \(0, 6, 5, 1\)"),
-        ({"image": IMAGE.astype(np.int64)}, "must be uint8 or floats .*, got int64"),
-        ({"image": np.where(IMAGE > 200, np.nan, 0.5)}, "must have no NaN, got [1-9]"),
-        ({"image": IMAGE / 100}, r"must be in \[0, 1\], got 0\.\d+ to 2\.\d+: rescale"),
-        ({"image": IMAGE / -255}, r"must be in \[0, 1\], got -"),
-        ({"image": IMAGE, "count": np.ones(3, int)}, r"count .* shape \(4,\).*, got \(3,\)"),
-        ({"image": IMAGE, "count": np.ones(4)}, "count .* must be whole numbers, got float64"),
-        ({"image": IMAGE, "count": np.array([0, 1, -1, 2])}, "count .* at least 0, got -1"),
-        ({"image": IMAGE, "box": np.ones((4, 2, 4))}, "needs count"),
-        ({"image": IMAGE, "count": np.ones(4, int), "box": np.ones((4, 8))}, r"got \(4, 8\): pad"),
+        ({"image": IMAGE.astype("U3")}, r"holds image in a form that is not read \(<U3\): save pl"),
+        ({"image": IMAGE[:0]}, r"image in .* must not be empty, got shape \(0, 6, 5\)"),
+        ({"image": np.where(IMAGE > 20, np.nan, 0.5)}, "image in .* NaN"),
+        ({"image": IMAGE / -255}, r"image in .* must lie in \[0, 1\], got -"),
+        ({"image": IMAGE, "count": np.ones(3, int)}, r"count .* shape \(4,\), .*, got \(3,\)"),
+        ({"image": IMAGE, "count": np.ones(4)}, "count must be whole numbers .*, got float64"),
+        ({"image": IMAGE, "count": np.ones(4, bool)}, "count must be whole numbers .*, got bool"),
+        ({"image": IMAGE, "count": np.array([0, 1, -1, 2])}, "count .* at least 0, got .*-1"),
+        (
+            {"image": IMAGE, "count": np.full(4, 2**32)},
+            r"count .* below 2\*\*31, got 4294967296: re",
+        ),
+        ({"image": IMAGE, "box": np.ones((4, 2, 4))}, "boxes need counts"),
+        (ONE | {"box": np.ones((4, 8))}, r"box must have shape \(4, M, 4\), .* got \(4, 8\)"),
         (
             {"image": IMAGE, "count": np.full(4, 3), "box": np.ones((4, 2, 4))},
-            "at most the 2 boxes of an image, got 3",
+            "box must have a row for every object, got 2 rows and counts up to 3",
         ),
-        (
-            {"image": IMAGE, "count": np.ones(4, int), "box": np.full((4, 1, 4), np.inf)},
-            "must be finite numbers .*, got inf: repair",
-        ),
-        (
-            {"image": IMAGE, "count": np.ones(4, int), "box": np.full((4, 1, 4), 1e39)},
-            "must be finite numbers of float32, got inf: repair",
-        ),
+        (ONE | {"box": np.full((4, 1, 4), np.inf)}, "box must be finite numbers"),
+        (ONE | {"box": np.full((4, 1, 4), 1e39)}, "box must be finite numbers"),  # of float32
         (  # one point, as far as float32 can tell
-            {
-                "image": IMAGE,
-                "count": np.ones(4, int),
-                "box": np.array([[[1, 1, 1 + 1e-9, 2]]] * 4),
-            },
-            r"x0 < x1 and y0 < y1, got \[1.0, 1.0, 1.0, 2.0\]",
+            ONE | {"box": np.array([[[1, 1, 1 + 1e-9, 2]]] * 4)},
+            r"box must have x0 < x1 and y0 < y1, got \[1.0, 1.0, 1.0, 2.0\]",
         ),
+        (ONE | {"box": np.full((4, 1, 4), "1")}, r"holds box in a form that is not read \(<U1\)"),
         (
-            {"image": IMAGE, "count": np.ones(4, int), "box": np.full((4, 1, 4), "1")},
-            "box .* must be numbers, got <U1",
-        ),
-        ({"image": IMAGE, "count": np.full(4, 2**32)}, r"below 2\*\*31, got 4294967296: repair"),
-        (
-            {"image": IMAGE, "count": np.ones(4, int), "box": np.tile([5.0, 5, 2, 2], (4, 1, 1))},
-            r"x0 < x1 and y0 < y1, got \[5.0, 5.0, 2.0, 2.0\]: save corners",
+            ONE | {"box": np.tile([5.0, 5, 2, 2], (4, 1, 1))},
+            r"box must have x0 < x1 and y0 < y1, got \[5.0, 5.0, 2.0, 2.0\]: save corners",
         ),
     ],
 )
 def test_user_scene_errors(tmp_path, arrays, message):
     path = save(tmp_path, **arrays)
     with pytest.raises(ValueError, match=message) as caught:
+        load(path)  # an error, and no warning besides
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        (
+            {"image": 255 - IMAGE // 3},
+            r"\(image in PATH\) have a bright background .*: invert them",
+        ),
+        (
+            {"image": 1.0 - IMAGE / 765},
+            r"\(image in PATH\) have a bright background .*: invert them",
+        ),
+        (
+            {"image": IMAGE // 9},
+            r"\(image in PATH\) are nearly black: the largest pixel is 27 of 255",
+        ),
+        ({"image": IMAGE / 2550}, r"\(image in PATH\) are nearly black"),
+        (ONE | {"box": np.tile([0.1, 0.1, 0.9, 1], (4, 1, 1))}, "PATH: box .* look like fractions"),
+        (ONE | {"box": np.tile([1, 1, 6, 2], (4, 1, 1))}, "PATH: box .* 4 of 4 do not lie inside"),
+    ],
+)
+def test_what_is_odd_in_a_file_is_said(tmp_path, arrays, message):
+    path = save(tmp_path, **arrays)
+    with pytest.warns(UserWarning, match=message.replace("PATH", re.escape(str(path)))) as caught:
         user_scenes.load_npz(path)
-    assert str(path) in str(caught.value)
+    assert len(caught) == 1
 
 
-def test_user_files_that_are_not_npz(tmp_path):
+def npz(path, header):
+    """A file whose image has a header and no data."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("image.npy", header)
+    return path
+
+
+def header(shape, write=np.lib.format.write_array_header_1_0):
+    file = io.BytesIO()
+    write(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def test_the_canvas_of_a_file_is_read_from_its_header(tmp_path, monkeypatch):
+    for image in (IMAGE, IMAGE[..., None] / 255):
+        assert user_scenes.canvas(save(tmp_path, image=image)) == (6, 5)
+    np.savez_compressed(
+        tmp_path / "packed.npz", count=np.ones(4, int), image=np.asfortranarray(IMAGE)
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_scenes.canvas("~/packed.npz") == (6, 5)
+    np.testing.assert_array_equal(user_scenes.load_npz("~/packed.npz").image, IMAGE)
+    for write in (np.lib.format.write_array_header_1_0, np.lib.format.write_array_header_2_0):
+        no_data = npz(tmp_path / "no_data.npz", header((10**9, 300, 400), write))
+        assert user_scenes.canvas(no_data) == (300, 400)
+    with pytest.raises(ValueError, match="holds image in a form that is not read"):
+        load(no_data)
+
+
+@pytest.mark.parametrize("read", [user_scenes.canvas, load])
+def test_user_files_that_are_not_npz(tmp_path, read):
     with pytest.raises(FileNotFoundError, match="nowhere.npz does not exist: set config.data.path"):
-        user_scenes.load_npz(tmp_path / "nowhere.npz")
+        read(tmp_path / "nowhere.npz")
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} is a folder: set config.data.path"):
+        read(tmp_path)
+    with pytest.raises(ValueError, match="config.data.path=gs://a/b.npz: only paths of this mach"):
+        read("gs://a/b.npz")
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match="text.npz is not a .npz file"):
-        user_scenes.load_npz(tmp_path / "text.npz")
+        read(tmp_path / "text.npz")
     np.save(tmp_path / "array.npy", IMAGE)
-    with pytest.raises(ValueError, match="array.npy is not a .npz file: save it with"):
-        user_scenes.load_npz(tmp_path / "array.npy")
+    with pytest.raises(ValueError, match="array.npy is not a .npz file .*: save it with"):
+        read(tmp_path / "array.npy")
     whole = save(tmp_path, image=IMAGE).read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[:-30])
     with pytest.raises(ValueError, match="cut.npz is not a .npz file .File is not a zip file.: sa"):
-        user_scenes.load_npz(tmp_path / "cut.npz")
-    flipped = whole[:150] + bytes([whole[150] ^ 1]) + whole[151:]
+        read(tmp_path / "cut.npz")
+    with pytest.raises(ValueError, match="user.npz must hold an array named image, got .'count'.:"):
+        read(save(tmp_path, count=np.ones(4)))
+    for shape in ((6, 5), (4, 6, 5, 3), (), (4, 6, 5, 1, 1), (4, 0, 5)):
+        with pytest.raises(ValueError, match=f"image in .*, got .*{re.escape(str(shape))}"):
+            read(save(tmp_path, image=np.zeros(shape, np.uint8)))
+    long = header((4, 6, 5), np.lib.format.write_array_header_2_0)
+    long = long[:8] + (20_000).to_bytes(4, "little") + long[12:-1] + b" " * 20_000
+    for content in (b"", b"hello, this is text", header((4, 6, 5))[:30], long):
+        with pytest.raises(ValueError, match="odd.npz holds image in a form that is not") as caught:
+            read(npz(tmp_path / "odd.npz", content))
+        assert "\n" not in str(caught.value)  # NumPy's may have several
+
+
+def test_damage_to_a_file_is_found_when_it_is_read(tmp_path):
+    whole = save(tmp_path, image=IMAGE).read_bytes()
+    flipped = whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]
     (tmp_path / "damaged.npz").write_bytes(flipped)
     with pytest.raises(ValueError, match="damaged.npz holds image in a form .*CRC"):
-        user_scenes.load_npz(tmp_path / "damaged.npz")
+        load(tmp_path / "damaged.npz")
 
 
 def test_split_is_a_shuffled_partition_that_keeps_rows_together():
-    image = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
+    image = np.arange(50, dtype=np.uint8).reshape(50, 1, 1)
     every = Scenes(image, np.arange(50, dtype=np.int32), None, None, None)
     train, test = user_scenes.split(every, 10, seed=1)
     assert len(test.image) == 10 and len(train.image) == 40

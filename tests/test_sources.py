@@ -1,13 +1,16 @@
-"""Digits: idx files, the embedded subset, and the order in which sources are tried."""
+"""Digits: idx files, the embedded subset, the order of sources; and paths that users write."""
 
 import gzip
 import importlib.util
+import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_gen import make_subset, sources
+from data_gen.paths import output, user_path
 
 MNIST = Path(__file__).parents[2] / "shared/data/mnist"
 needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason="MNIST's idx files are not here")
@@ -128,6 +131,80 @@ def test_folder_errors(folder):
         sources.load_digits("train", str(folder))
     with pytest.raises(ValueError, match='must be "train" or "test", got \'valid\''):
         sources.load_digits("valid", str(folder))
+
+
+def test_a_folder_of_digits_may_lie_at_home_and_nowhere_else_than_on_this_machine(
+    folder, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert sources.load_digits("train", f"~/{folder.name}").source.endswith(f"in {folder}")
+    monkeypatch.setenv("ASR_MNIST_DIR", f"~/{folder.name}")
+    assert sources.load_digits("train").source.endswith(f"in {folder}")
+    with pytest.raises(ValueError, match="^config.data.digits_dir=gs://bucket/mnist: only paths"):
+        sources.load_digits("train", "gs://bucket/mnist")
+    monkeypatch.setenv("ASR_MNIST_DIR", "~nobody-here/mnist")
+    with pytest.raises(ValueError, match="^ASR_MNIST_DIR=~nobody-here/mnist: there is no such hom"):
+        sources.load_digits("train")
+
+
+def test_user_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name, path in {
+        "~": tmp_path,
+        "~/x": tmp_path / "x",
+        Path("~/x"): tmp_path / "x",
+        "a/~/x": Path("a/~/x"),
+        tmp_path / "x": tmp_path / "x",
+        "seed:0/x": Path("seed:0/x"),  # no scheme
+        "./gs://x": Path("gs:/x"),
+    }.items():
+        assert user_path(name, "--x") == path
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("", "--x must name a file or folder, got nothing"),
+        ("gs://bucket/x", "--x=gs://bucket/x: only paths of this machine's file systems are read"),
+        ("s3://bucket", "--x=s3://bucket: only paths"),
+        ("file:///tmp/x", "--x=file:///tmp/x: only paths"),
+        (Path("gs://bucket/x"), "--x=gs:/bucket/x: only paths"),
+        ("~nobody-here", "--x=~nobody-here: there is no such home: write the path in full"),
+        ("~nobody-here/x", "--x=~nobody-here/x: there is no such home"),
+    ],
+)
+@pytest.mark.parametrize("function", [user_path, output])
+def test_what_is_no_path(function, name, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        function(name, "--x")
+
+
+def test_no_home(monkeypatch):
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where there is none
+    with pytest.raises(
+        ValueError, match="^--x=~/x: there is no such home: write the path in full$"
+    ):
+        user_path("~/x", "--x")
+
+
+def test_a_file_to_write(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert output("~/a.PNG", "--out", (".png", ".pdf")) == tmp_path / "a.PNG"
+    assert output(tmp_path / "a", "--out") == tmp_path / "a"
+    for name, message in {
+        "~/a.gif": "--out must end in one of .png, .pdf, got ~/a.gif",
+        "~/b.png/a.png": f"--out=~/b.png/a.png: there is no folder {tmp_path}/b.png: make it first",
+        "~/c.png": "--out=~/c.png is a folder: name a file in it",
+    }.items():
+        (tmp_path / "c.png").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            output(name, "--out", (".png", ".pdf"))
+    (tmp_path / "b.png").mkdir()  # made
+    assert output("~/b.png/a.png", "--out", (".png", ".pdf")) == tmp_path / "b.png/a.png"
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(ValueError, match=f"--out=~/a.png: {tmp_path} cannot be written"):
+        output("~/a.png", "--out")
 
 
 def test_the_order_of_sources(folder, monkeypatch):

@@ -25,7 +25,7 @@ from asr_jax.training import train_step
 from tests.small import CANVAS, small_model, tree_max_difference, with_leaf
 from tests.test_objective import PRESENCE_KERNEL
 
-MODEL = small_model(max_steps=2)
+MODEL = small_model(max_objects=2)
 CONSTRAINTS = overlap_constraints(2.0, 5.0)
 WEIGHTS = {c.name: 0.5 for c in CONSTRAINTS}
 COUNTING = small_model(prior="fixed")  # n is inferred

@@ -1,13 +1,18 @@
-"""Constraints on a posterior (Eqns. 6 and 10 of the paper): R(q) = sum_i weight_i max(F_i(q), 0).
+"""Constraints on a posterior (Eqns. 6 and 10 of the paper)::
 
-A constraint is a name and any differentiable functional F of the posterior, with F <= 0 where it
-holds. Its weight is a traced number under the same name, so a sweep over weights compiles once.
+    R(q) = sum_i weight_i max(F_i(q) - tolerance_i, 0)
+
+A constraint is a name, any differentiable functional F of the posterior, with F <= 0 where it
+holds, and the weight that it has unless another is given. Weights are traced numbers under the
+constraints' names, so a sweep over them compiles once.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -28,18 +33,24 @@ class Constraint:
 
     `functional(posterior, canvas)` gets the posterior of a batch and the canvas's (H, W) in
     pixels, and returns F for each image, [B]. Two constraints are equal, and share a compiled
-    objective, when name and functional are: write the functional at module level, or as a frozen
-    dataclass with `__call__`.
+    objective, when name, functional, tolerance and of_mean are: write the functional at module
+    level, or as a frozen dataclass with `__call__`.
 
     With `of_mean` the constraint is on the data as a whole: the functional then returns a
     statistic of each image, [B, ...], and F is `of_mean` of its mean over the batch, a scalar.
 
     Raises:
-      ValueError: a name that a metric has.
+      ValueError: a name that a metric has; a weight or tolerance that is negative or not finite;
+        a ramp that does not rise.
     """
 
     name: str
     functional: Functional
+    # The multiplier, unless the objective is given another. No part of what is compiled.
+    weight: float = dataclasses.field(default=1.0, compare=False)
+    tolerance: float = 0.0  # violation that costs nothing, in the unit of F
+    # A run raises the weight from 0 between these fractions of its steps; None: it is constant.
+    ramp: tuple[float, float] | None = dataclasses.field(default=None, compare=False)
     of_mean: Callable[[jax.Array], jax.Array] | None = None
 
     def __post_init__(self):
@@ -47,9 +58,31 @@ class Constraint:
             raise ValueError(
                 f"a constraint cannot be named {self.name!r}, the name of a metric: choose another"
             )
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(
+                f"the weight of {self.name!r} must be at least 0 and finite, got {self.weight}: "
+                "a negative one rewards what the constraint forbids"
+            )
+        if not 0 <= self.tolerance < math.inf:
+            raise ValueError(
+                f"the tolerance of {self.name!r} must be at least 0 and finite, got "
+                f"{self.tolerance}"
+            )
+        if self.ramp is not None:
+            pair = len(self.ramp) == 2 and all(isinstance(value, Real) for value in self.ramp)
+            if not pair or not 0 <= self.ramp[0] < self.ramp[1]:
+                raise ValueError(
+                    f"the ramp of {self.name!r} must be (start, end) with 0 <= start < end, in "
+                    f"fractions of the run, got {self.ramp}"
+                )
 
 
-def evaluate(
+def default_weights(constraints: Iterable[Constraint]) -> dict[str, float]:
+    """name -> the weight that the constraint carries."""
+    return {constraint.name: constraint.weight for constraint in constraints}
+
+
+def values(
     constraints: Sequence[Constraint],
     posterior: Posterior,
     canvas: tuple[int, int],
@@ -68,10 +101,10 @@ def evaluate(
         `of_mean` that does not return a scalar.
     """
     batch = posterior.presence_logits.shape[:1]
-    values = statistics(constraints, posterior, canvas)
+    found = statistics(constraints, posterior, canvas)
     for constraint in constraints:
         if constraint.of_mean is not None:
-            mean = values[constraint.name].mean(0)
+            mean = found[constraint.name].mean(0)
             if axis_name is not None:
                 mean = jax.lax.pmean(mean, axis_name)
             value = constraint.of_mean(mean)
@@ -80,8 +113,8 @@ def evaluate(
                     f"of_mean of {constraint.name!r} must return a scalar, got {value.shape}: "
                     "reduce it"
                 )
-            values[constraint.name] = jnp.broadcast_to(value, batch)
-    return values
+            found[constraint.name] = jnp.broadcast_to(value, batch)
+    return found
 
 
 def statistics(
@@ -90,11 +123,11 @@ def statistics(
     """What every functional says of each image: F [B], or the statistic [B, ...] of `of_mean`.
 
     Raises:
-      ValueError: as `evaluate`.
+      ValueError: as `values`.
     """
-    values, batch = {}, posterior.presence_logits.shape[:1]
+    found, batch = {}, posterior.presence_logits.shape[:1]
     for constraint in constraints:
-        if constraint.name in values:
+        if constraint.name in found:
             raise ValueError(f"two constraints are named {constraint.name!r}: rename one")
         value = constraint.functional(posterior, canvas)
         expected = batch if constraint.of_mean is None else batch + value.shape[1:]
@@ -103,33 +136,49 @@ def statistics(
                 f"the functional of {constraint.name!r} must return one value an image, {batch}, "
                 f"got {value.shape}: sum over objects"
             )
-        values[constraint.name] = value
-    return values
+        found[constraint.name] = value
+    return found
 
 
 def penalty(
-    values: Mapping[str, jax.Array], weights: Mapping[str, jax.Array], like: jax.Array
-) -> jax.Array:
-    """sum_i weights_i max(values_i, 0), with the shape of `like`, [B].
+    constraints: Sequence[Constraint],
+    found: Mapping[str, jax.Array],
+    weights: Mapping[str, jax.Array],
+) -> jax.Array | float:
+    """sum_i weights_i max(F_i - tolerance_i, 0), [B]; 0 where there are no constraints.
+
+    Args:
+      constraints: whose tolerances are meant.
+      found: F of each, of `values`.
+      weights: a multiplier for each.
 
     Raises:
       ValueError: a constraint without a weight, or a weight without a constraint.
     """
-    check_names(values, weights)
-    terms = (weights[name] * jnp.maximum(value, 0) for name, value in values.items())
-    return sum(terms, jnp.zeros_like(like))
+    check_names(found, weights)
+    tolerance = {constraint.name: constraint.tolerance for constraint in constraints}
+    terms = (
+        weights[name] * jnp.maximum(value - tolerance[name], 0) for name, value in found.items()
+    )
+    return sum(terms, 0.0)
 
 
 def check_names(constraints: Iterable[str], weights: Iterable[str]) -> None:
     """Raises ValueError unless both name the same constraints."""
-    missing, unknown = set(constraints) - set(weights), set(weights) - set(constraints)
+    missing = set(constraints) - set(weights)
     if missing:
         raise ValueError(
             f"constraints without a weight: {', '.join(sorted(missing))}: "
             "add them to weights, or leave the constraints out"
         )
+    check_known("weights", weights, constraints)
+
+
+def check_known(what: str, names: Iterable[str], constraints: Iterable[str]) -> None:
+    """Raises ValueError for a name that no constraint has."""
+    unknown = set(names) - set(constraints)
     if unknown:
         raise ValueError(
-            f"weights without a constraint: {', '.join(sorted(unknown))}; the constraints are "
+            f"{what} without a constraint: {', '.join(sorted(unknown))}; the constraints are "
             f"{', '.join(sorted(constraints)) or '(none)'}: check the spelling"
         )

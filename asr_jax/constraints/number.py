@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from asr_jax.config import whole
 from asr_jax.constraints.base import Constraint
 from asr_jax.distributions import CountChain
-from asr_jax.types import Posterior, whole
+from asr_jax.types import Posterior
 
 TINY = 1e-30  # keeps the logarithm of a mean that underflowed, and its gradient, finite
 
@@ -49,25 +51,24 @@ def divergence_from_uniform(probabilities: jax.Array) -> jax.Array:
     return jnp.mean(-np.log(len(probabilities)) - jnp.log(probabilities + TINY))
 
 
-def number_constraints(counts: tuple[int, ...]) -> tuple[Constraint, ...]:
+def number_constraints(counts: Iterable[int]) -> tuple[Constraint, Constraint]:
     """The two terms of R_num, `number` and `balance`, for images of `counts` objects, L.
+
+    They carry the paper's weights, 10 and 100.
 
     Raises:
       ValueError: no counts, one twice, one below 0 or not whole; one above K when the constraint is
         evaluated.
     """
+    counts = tuple(counts)
     if not counts or not whole(counts) or len(set(counts)) < len(counts) or min(counts) < 0:
         raise ValueError(
             f"the possible counts must be different whole numbers of 0 or more, got {counts}"
         )
-    return _number_constraints(counts)
-
-
-@functools.cache  # the same arguments give the same constraints, and no second compilation
-def _number_constraints(counts: tuple[int, ...]) -> tuple[Constraint, ...]:
+    balance = Probabilities(counts)
     return (
-        Constraint("number", Number(counts)),
-        Constraint("balance", Probabilities(counts), of_mean=divergence_from_uniform),
+        Constraint("number", Number(counts), weight=10.0),
+        Constraint("balance", balance, weight=100.0, of_mean=divergence_from_uniform),
     )
 
 
@@ -76,7 +77,7 @@ def _log_probs(posterior: Posterior, counts: tuple[int, ...]) -> jax.Array:
     steps = posterior.presence_logits.shape[1]
     if max(counts) > steps:  # an index out of range would be clipped in silence
         raise ValueError(
-            f"the possible counts must lie in 0..K={steps}, got {counts}: raise model.max_steps "
+            f"the possible counts must lie in 0..K={steps}, got {counts}: raise max_objects "
             "or lower the counts"
         )
     return CountChain(posterior.presence_logits).log_probs[:, jnp.array(counts)]

@@ -10,7 +10,6 @@ counted in both orders, as in the paper's sums. l(x) = max(x, 0).
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +60,7 @@ class Size:
     """F6 = E sum_i l(c_min - s_i) + l(s_i - c_max) -> [B], pixels outside the allowed sides.
 
     Raises:
-      ValueError: bounds below 0, out of order or infinite.
+      ValueError: bounds below 0, out of order or infinite; on a canvas that c_min does not fit.
     """
 
     c_min: float  # pixels
@@ -74,6 +73,11 @@ class Size:
             )
 
     def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+        if self.c_min > min(canvas):
+            raise ValueError(
+                f"c_min={self.c_min} pixels is more than the shorter edge of a canvas of {canvas}: "
+                "sides are in pixels of the image"
+            )
         _, side, exists = _pixels(posterior, canvas)
         return jnp.sum(exists * (_l(self.c_min - side) + _l(side - self.c_max)), axis=1)
 
@@ -98,21 +102,22 @@ class Similar:
         return _sum_pairs(posterior, _l(difference - self.epsilon))
 
 
-@functools.cache  # the same arguments give the same constraints, and no second compilation
 def overlap_constraints(
-    c_min: float, c_max: float, epsilon: float = 3.0, tight: float | None = None
+    c_min: float = 11.0, c_max: float = 15.0, epsilon: float = 3.0, tight: float | None = None
 ) -> tuple[Constraint, ...]:
     """F1..F7 of the paper, for objects whose side lies in [c_min, c_max] pixels.
 
-    Sides of one image may differ by `epsilon` pixels.
+    They carry the paper's weights: 1 for F1 to F5, 20 for F6, 10 for F7. The default sides are
+    those of the paper's digits; sides of one image may differ by `epsilon` pixels.
 
     With `tight` (pixels, not in the paper), one more under that name: F6 with this smaller upper
     bound. A window that is larger than its object costs nothing and forgives a centre that is off;
     a small one from the start slows learning. So it wants a weight that grows while the model
-    trains.
+    trains: a ramp.
 
     Raises:
-      ValueError: sides out of order, a negative epsilon, a `tight` below c_min.
+      ValueError: sides out of order, a negative epsilon, a `tight` below c_min; a c_min above the
+        image's shorter edge when the constraint is evaluated.
     """
     if tight is not None and not c_min <= tight < float("inf"):
         raise ValueError(f"tight must be at least c_min={c_min} (pixels), got {tight}")
@@ -122,8 +127,8 @@ def overlap_constraints(
         Constraint("F3", right),
         Constraint("F4", top),
         Constraint("F5", bottom),
-        Constraint("F6", Size(c_min, c_max)),
-        Constraint("F7", Similar(epsilon)),
+        Constraint("F6", Size(c_min, c_max), weight=20.0),
+        Constraint("F7", Similar(epsilon), weight=10.0),
     )
     if tight is not None:
         constraints += (Constraint("tight", Size(c_min, tight)),)

@@ -97,17 +97,29 @@ def assert_same_run(one, other, steps):
 
 def scalars(workdir):
     """(tag, step) -> value, as TensorBoard shows them: each is there once."""
-    shown = {}
+    values = shown(workdir)
+    found = {at: v.simple_value for at, v in values.items() if v.HasField("simple_value")}
+    rows = metrics(workdir)
+    assert len(found) == sum(len(row) - 1 for row in rows) > 0  # a row's step is no scalar
+    return found
+
+
+def pictures(workdir):
+    """(tag, step) -> image, as TensorBoard shows them."""
+    return {at: v.image for at, v in shown(workdir).items() if v.HasField("image")}
+
+
+def shown(workdir):
+    """(tag, step) -> what TensorBoard shows."""
+    found = {}
     for file in sorted((workdir / "tensorboard").iterdir()):
         for event in events(file.read_bytes()):
             if event.session_log.status == SessionLog.START:  # drops what it is about to say again
-                shown = {at: value for at, value in shown.items() if at[1] < event.step}
+                found = {at: value for at, value in found.items() if at[1] < event.step}
             for value in event.summary.value:
-                assert (value.tag, event.step) not in shown
-                shown[value.tag, event.step] = value.simple_value
-    rows = metrics(workdir)
-    assert len(shown) == sum(len(row) - 1 for row in rows) > 0  # a row's step is no scalar
-    return shown
+                assert (value.tag, event.step) not in found
+                found[value.tag, event.step] = value
+    return found
 
 
 def events(data):

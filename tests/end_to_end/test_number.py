@@ -197,9 +197,9 @@ BAD = {
     "seeds": (["--config.seeds=0"], "needs config.seeds of at least 1"),
     "counts": (
         ["--config.constraints.counts=(1,9)"],
-        "constraints.counts must lie in 0..K=4, got (1, 9): set config.model.max_steps=9",
+        "constraints.counts must lie in 0..K=4, got (1, 9): set config.model.max_objects=9",
     ),
-    "steps": (["--config.model.max_steps=2"], "set config.model.max_steps=3 or more"),
+    "steps": (["--config.model.max_objects=2"], "set config.model.max_objects=3 or more"),
 }
 
 

@@ -201,7 +201,7 @@ def test_images_of_your_own(shared, tmp_path):
 FLAGS = ("unknown method", "lstn")
 BAD = {
     "method": (["--config=configs/mnist3.py:vae"], "unknown method or preset 'vae'"),
-    "steps": (["--config.model.max_steps=2", "--config.model.count=2"], "K must be at least"),
+    "steps": (["--config.model.max_objects=2", "--config.model.count=2"], "K must be at least"),
     "count": (["--config.model.count=4"], "config.model.count=4 says that every scene has 4"),
     "batch": (["--config.train.batch_size=100"], "train.batch_size=100 is larger than the 64"),
     "encoder": (["--config.model.encoder=conv"], "model.encoder must be one of patches, raw"),

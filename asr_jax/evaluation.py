@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax import metrics, parallel, processes
+from asr_jax import metrics, parallel, processes, random_keys, truth
 from asr_jax.constraints.base import Constraint, statistics
 from asr_jax.distributions import CountChain
+from asr_jax.images import to_float, warn_of_background
 from asr_jax.model import Model, Params
-from asr_jax.objective import APART, elbo_terms, iwae
+from asr_jax.objective import elbo_terms, iwae
 
 
 def evaluate(
     params: Params,
     key: jax.Array,
-    image: np.ndarray,
+    images: np.ndarray,
     count: np.ndarray | None = None,
     box: np.ndarray | None = None,
     *,
     model: Model,
-    constraints: tuple[Constraint, ...] = (),
+    constraints: Sequence[Constraint] = (),
     iwae_samples: int = 0,
     batch_size: int = 250,
 ) -> dict[str, np.ndarray]:
@@ -37,10 +38,10 @@ def evaluate(
 
     Args:
       params: of the model.
-      key: one random key.
-      image: [N, H, W] uint8.
+      key: one random key, or one an image.
+      images: [N, H, W]: uint8, or floats in [0, 1].
       count: [N] true counts, or None: neither accuracy nor mean IoU then.
-      box: [N, M, 4] true boxes in pixels, or None: no mean IoU then.
+      box: [N, M, 4] true boxes (x0, y0, x1, y1) in pixels, or None: no mean IoU then.
       model: static, as the next.
       constraints: evaluated, not weighted.
       iwae_samples: samples of the importance weighted bound of log p(x); 0: without it.
@@ -50,29 +51,34 @@ def evaluate(
     Returns:
       name -> [N]: nelbo, se, acc, miou, iwae, count, the ELBO's terms and every constraint, those
       on the mean as one scalar for the whole data set; and count_probs [N, K+1], q(n | x).
+
+    Raises:
+      ValueError: images, keys, counts or boxes that do not fit. What fits and is probably not meant
+        is a warning.
     """
+    images = np.asarray(model.check(images))
+    warn_of_background(images)
+    count, box = truth.check(images, count, box, model.config)
+    keys = random_keys.per_image(key, len(images))
     exact = Model(dataclasses.replace(model.config, estimator="marginal"))
-    values = map_batches(
+    found = map_batches(
         functools.partial(
             _evaluate,
             params,
-            key,
             model=exact,
-            constraints=constraints,
+            constraints=tuple(constraints),
             iwae_samples=iwae_samples,
         ),
-        len(image),
         batch_size,
-        image,
+        np.asarray(jax.random.key_data(keys)),
+        images,
         count,
         box,
     )
     for constraint in constraints:
         if constraint.of_mean is not None:
-            values[constraint.name] = np.asarray(
-                constraint.of_mean(values[constraint.name].mean(0))
-            )
-    return values
+            found[constraint.name] = np.asarray(constraint.of_mean(found[constraint.name].mean(0)))
+    return found
 
 
 def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
@@ -86,15 +92,19 @@ def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
     return summary
 
 
-def map_batches(
-    function: Callable, total: int, batch_size: int, *arrays, divide: bool = True
-) -> dict:
-    """Calls function(index [b], *arrays [b, ...]) in chunks of one size, and joins its results.
+def map_batches(function: Callable, batch_size: int, *arrays, divide: bool = True) -> dict:
+    """Calls function(*arrays [b, ...]) in chunks of one size, and joins its results.
 
     Chunks are divided over the devices, and all rows over the processes of the run, unless
     `divide` is False: then every process computes all of them. What is missing to full chunks is
     filled up with the last row, whose copies are dropped again. Arrays may be None and stay so.
+
+    Raises:
+      ValueError: a batch_size below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    total = len(arrays[0])
     shares = jax.process_count() if divide else 1
     share, devices = -(-total // shares), jax.local_device_count()
     batch_size = -(-min(batch_size, share) // devices) * devices
@@ -102,8 +112,8 @@ def map_batches(
     results = []
     for start in range(0, share, batch_size):
         index = np.minimum(np.arange(start, start + batch_size) + first, total - 1)
-        rows = (index, *(None if a is None else np.asarray(a)[index] for a in arrays))
-        result = function(*(None if row is None else parallel.spread(row) for row in rows))
+        rows = (None if a is None else parallel.spread(np.asarray(a)[index]) for a in arrays)
+        result = function(*rows)
         keep = min(batch_size, share - start)
         results.append(jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], result))
     result = jax.tree.map(lambda *x: np.concatenate(x), *results)
@@ -113,17 +123,16 @@ def map_batches(
 
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "iwae_samples"))
-def _evaluate(params, key, index, image, count, box, *, model: Model, constraints, iwae_samples):
-    images = image.astype(jnp.float32) / 255
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+def _evaluate(params, key_data, images, count, box, *, model: Model, constraints, iwae_samples):
+    keys = jax.random.wrap_key_data(key_data, impl=random_keys.IMPLEMENTATION)
     posterior = model.posterior(params, keys, images)
-    terms = elbo_terms(params, posterior, images, model=model)
+    terms = elbo_terms(params, posterior, to_float(images), model=model)
     mode = model.posterior(params, None, images)
     q_n = CountChain(mode.presence_logits)
     scene = model.scene(params, mode.latents, q_n.mode())
-    values = {
+    found = {
         "nelbo": -terms.elbo,
-        "se": metrics.squared_error(images, scene.canvas),
+        "se": metrics.squared_error(to_float(images), scene.canvas),
         "count": scene.count,
         "count_probs": jnp.exp(q_n.log_probs),
         "log_likelihood": terms.log_likelihood,
@@ -133,10 +142,10 @@ def _evaluate(params, key, index, image, count, box, *, model: Model, constraint
         "kl_appearance": terms.kl_appearance,
     } | statistics(constraints, posterior, model.config.canvas)
     if iwae_samples:
-        apart = jax.vmap(jax.random.fold_in, (0, None))(keys, APART)
-        values["iwae"] = iwae(params, apart, images, model=model, samples=iwae_samples)
+        apart = random_keys.apart(keys)
+        found["iwae"] = iwae(params, apart, images, model=model, samples=iwae_samples)
     if count is not None:
-        values["acc"] = metrics.count_accuracy(scene.count, count)
+        found["acc"] = metrics.count_accuracy(scene.count, count)
         if box is not None:
-            values["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
-    return values
+            found["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
+    return found

@@ -8,11 +8,10 @@ import platform
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
 from data_gen.builder import cache_folder
 
-# config.train.matmul_precision -> JAX's name. Its own names for these are not what GPUs do.
+# train.matmul_precision -> JAX's name. Its own names for these are not what GPUs do.
 PRECISIONS = {
     "": None,  # float32 on CPUs, TF32 on GPUs, bfloat16 on TPUs
     "float32": "float32",
@@ -42,21 +41,21 @@ def keep_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def matmul_precision(config: ConfigDict) -> None:
+def set_precision(name: str) -> None:
     """Sets how exactly networks multiply matrices. Boxes and windows are always exact.
 
     Raises:
       ValueError: an unknown name, or one that a CPU would ignore.
     """
-    name = config.train.get("matmul_precision", "")  # runs of old have none
     if name not in PRECISIONS:
         raise ValueError(
-            f"train.matmul_precision must be one of {', '.join(filter(None, PRECISIONS))}, or "
-            f"empty for what JAX chooses, got {name!r}"
+            f"config.train.matmul_precision must be one of {', '.join(filter(None, PRECISIONS))}, "
+            f"or empty for what JAX chooses, got {name!r}"
         )
     if name not in ("", "float32") and jax.default_backend() == "cpu":
         raise ValueError(
-            f"a CPU multiplies in float32 only, got train.matmul_precision={name!r}: leave it empty"
+            "a CPU multiplies in float32 only, got "
+            f"config.train.matmul_precision={name!r}: leave it empty"
         )
     jax.config.update("jax_default_matmul_precision", PRECISIONS[name])
 

@@ -8,20 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 import asr_jax
 from asr_jax import plots
-from experiments import collect, report, rows, runs
+from experiments.results import rows, store
+from experiments.run import finished
+from experiments.run.evaluation import samples
+from experiments.run.finished import Finished
 
+ENDINGS = (".png", ".pdf", ".svg")
 SHOWN = 10  # scenes in a row
 DPI = 110  # of figures that are kept with the code
 
 
-def side_by_side(loaded: Mapping[str, runs.Run], shown: int = SHOWN) -> tuple[Figure, Figure]:
-    """How runs explain the first held-out scenes, and what they dream of below true scenes.
+def side_by_side(loaded: Mapping[str, Finished], shown: int = SHOWN) -> tuple[Figure, Figure]:
+    """How runs explain the first held-out scenes, and their samples below true scenes.
 
     Args:
       loaded: label -> a run, all on the same scenes.
@@ -30,23 +33,23 @@ def side_by_side(loaded: Mapping[str, runs.Run], shown: int = SHOWN) -> tuple[Fi
     Raises:
       ValueError: their scenes differ, or are not those of this machine.
     """
-    first = next(iter(loaded.values()))
-    for label, run in loaded.items():
-        if run.config.scenes != first.config.scenes:
+    first = next(iter(loaded))
+    for label, one in loaded.items():
+        if one.scenes != loaded[first].scenes:
             raise ValueError(
-                f"{label} was trained on scenes {run.config.scenes}, {next(iter(loaded))} on "
-                f"{first.config.scenes}: compare runs on the same scenes"
+                f"{label} was trained on scenes {one.scenes}, {first} on {loaded[first].scenes}: "
+                "compare runs on the same scenes"
             )
-    test = runs.scenes(first).test
-    images = test.image[:shown, ..., 0].astype(np.float32) / 255
-    explained, dreamt = {}, {}
+    test = finished.scenes(loaded[first]).test
+    images = test.image[:shown] / np.float32(255)
+    explained, sampled = {}, {}
     if test.box is not None:
-        dreamt["data"] = asr_jax.Scene(images, test.count[: len(images)], test.box[: len(images)])
-    for label, run in loaded.items():
-        scene = run.model.reconstruct(run.params, jnp.asarray(images))
-        explained[label] = jax.device_get(scene)
-        dreamt[label] = report.samples(run.model, run.params, run.config.seed, len(images))
-    return plots.reconstructions(images, explained), plots.rows(dreamt)
+        sampled["data"] = asr_jax.Scene(images, test.count[: len(images)], test.box[: len(images)])
+    for label, one in loaded.items():
+        model = one.run.model
+        explained[label] = jax.device_get(model.reconstruct(one.params, images))
+        sampled[label] = samples(model, one.params, one.seed, len(images))
+    return plots.reconstructions(images, explained), plots.rows(sampled)
 
 
 def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> None:
@@ -56,10 +59,10 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
     that has results or, where there is no figure yet, of some.
     """
     figures.mkdir(parents=True, exist_ok=True)
-    finals = {row: collect.read(results, row).finals for row in table.rows}
+    finals = {row: store.read(results, row).finals for row in table.rows}
     curves, counts = {}, {}
     for row, of_seeds in finals.items():
-        files = [collect.folder(results, row, seed) / "curve.json" for seed in of_seeds]
+        files = [store.folder(results, row, seed) / "curve.json" for seed in of_seeds]
         curves[row.label] = [json.loads(file.read_text()) for file in files if file.exists()]
         per_count = of_seeds.get(0, {}).get("counts")
         if per_count:
@@ -76,23 +79,23 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
         missing = [row for row, run in here.items() if run is None and finals[row]]
         shown = {_label(row, run): run for row, run in here.items() if run}
         if shown and not (missing and reconstructions.exists()):
-            explained, dreamt = side_by_side(shown)
+            explained, sampled = side_by_side(shown)
             explained.savefig(reconstructions, dpi=DPI)
-            dreamt.savefig(figures / f"{table.name}-samples.png", dpi=DPI)
+            sampled.savefig(figures / f"{table.name}-samples.png", dpi=DPI)
     except ValueError as error:  # scenes or checkpoints are not here
         print(f"warning: {reconstructions} stays as it is: {error}", file=sys.stderr)
 
 
-def _run(row: rows.Row, finals: Mapping[int, dict], runs_folder: Path) -> runs.Run | None:
+def _run(row: rows.Row, finals: Mapping[int, dict], runs_folder: Path) -> Finished | None:
     """The first of a row's kept results whose parameters are here, as a run or with the package."""
-    ended = collect.ended_runs(row, runs_folder)
+    ended = store.ended_runs(row, runs_folder)
     known = row.data in asr_jax.pretrained_names()
-    exported = runs.pretrained(row.data) if known else None
+    exported = finished.pretrained(row.data) if known else None
     for seed, kept in sorted(finals.items()):
         final = ended.get(seed, Path()) / "final.json"  # there is none if that run failed
         if final.exists() and _same(json.loads(final.read_text()), kept):
-            return runs.load(ended[seed])
-        of_this = exported and (exported.config.name, exported.config.seed) == (row.name, seed)
+            return finished.load(ended[seed])
+        of_this = exported and (exported.run.name, exported.seed) == (row.name, seed)
         if of_this and _same(exported.final, kept):
             return exported
     return None
@@ -103,6 +106,6 @@ def _same(final: Mapping, kept: Mapping) -> bool:
     return final["seconds"] == kept["seconds"]
 
 
-def _label(row: rows.Row, run: runs.Run) -> str:
-    seed = run.config.seed
+def _label(row: rows.Row, run: Finished) -> str:
+    seed = run.seed
     return f"{row.label} (seed\N{NO-BREAK SPACE}{seed})" if seed else row.label

@@ -7,7 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 import asr_jax
-from experiments import collect, pictures
+from experiments.results import figures, store
+from experiments.run import finished
+from experiments.run.from_config import from_config
 from tests.kept import AIR, ASR, KNOWN, TABLE, leave, result
 
 
@@ -20,22 +22,22 @@ def drawn(tmp_path):
         leave(tmp_path / "runs" / f"{row.name}-seed{seed}", row, seed, final)
     leave(tmp_path / "runs" / "mnist13-air-seed0", AIR, 0, failed="nelbo is not finite")
     for row in TABLE.rows:
-        collect.keep(row, tmp_path / "runs", tmp_path / "results")
+        store.keep(row, tmp_path / "runs", tmp_path / "results")
     return tmp_path
 
 
 def test_figures_of_what_is_kept(drawn):
-    figures = drawn / "figures"
+    out = drawn / "figures"
     table = TABLE._replace(rows=(AIR, KNOWN))
-    pictures.draw(table, drawn / "elsewhere", drawn / "results", figures)
+    figures.draw(table, drawn / "elsewhere", drawn / "results", out)
     # There are no counts of seed 0.
-    assert [file.name for file in figures.iterdir()] == ["mnist13-curves.png"]
+    assert [file.name for file in out.iterdir()] == ["mnist13-curves.png"]
     table = table._replace(rows=(AIR, ASR))
-    (figures / "mnist13.png").write_bytes(b"with AIR, whose runs are gone")
-    pictures.draw(table, drawn / "elsewhere", drawn / "results", figures)
+    (out / "mnist13.png").write_bytes(b"with AIR, whose runs are gone")
+    figures.draw(table, drawn / "elsewhere", drawn / "results", out)
     names = {"mnist13-curves.png", "mnist13-counts.png", "mnist13.png"}
-    assert {file.name for file in figures.iterdir()} == names
-    assert (figures / "mnist13.png").read_bytes() == b"with AIR, whose runs are gone"
+    assert {file.name for file in out.iterdir()} == names
+    assert (out / "mnist13.png").read_bytes() == b"with AIR, whose runs are gone"
 
 
 def test_a_figure_shows_what_comes_with_the_package_or_the_first_run_that_is_here(
@@ -47,26 +49,27 @@ def test_a_figure_shows_what_comes_with_the_package_or_the_first_run_that_is_her
         shown.update(loaded)
         return Figure(), Figure()
 
-    monkeypatch.setattr(pictures, "side_by_side", side_by_side)
-    loaded = pictures.runs.Run(AIR.config(2), None, None, {})
-    monkeypatch.setattr(pictures.runs, "load", {drawn / "runs" / "mnist13-air-seed2": loaded}.get)
+    monkeypatch.setattr(figures, "side_by_side", side_by_side)
+    run = drawn / "runs" / "mnist13-air-seed2"
+    loaded = finished.Finished(from_config(AIR.config(2)), 2, "abc", None, {})
+    monkeypatch.setattr(finished, "load", {run: loaded}.get)
     # AIR's seed 1 was run again since: it is not what was kept. AIR-ASR's seed 0 was exported.
     seconds = json.dumps({"seconds": 1.0})
     (drawn / "runs" / "mnist13-air-seed1" / "final.json").write_text(seconds)
     shutil.rmtree(drawn / "runs" / "mnist13-asr-seed0")
     kept = drawn / "results" / "mnist13-asr-seed0" / "final.json"
     kept.write_text(json.dumps(asr_jax.load_pretrained("mnist13").final))
-    pictures.draw(TABLE, drawn / "runs", drawn / "results", drawn / "figures")
+    figures.draw(TABLE, drawn / "runs", drawn / "results", drawn / "figures")
     assert list(shown) == ["AIR (seed\N{NO-BREAK SPACE}2)", "AIR-ASR"]
-    assert shown["AIR-ASR"].config.name == "mnist13-asr" and shown["AIR-ASR"].config.seed == 0
+    assert shown["AIR-ASR"].run.name == "mnist13-asr" and shown["AIR-ASR"].seed == 0
     assert (drawn / "figures" / "mnist13-samples.png").exists()
 
 
 def test_a_figure_that_cannot_be_drawn_stays_as_it_is(drawn, capsys):
-    figures = drawn / "figures"
-    figures.mkdir()
-    (figures / "mnist13.png").write_bytes(b"as it was")
-    pictures.draw(TABLE, drawn / "runs", drawn / "results", figures)  # runs without checkpoints
+    out = drawn / "figures"
+    out.mkdir()
+    (out / "mnist13.png").write_bytes(b"as it was")
+    figures.draw(TABLE, drawn / "runs", drawn / "results", out)  # runs without checkpoints
     assert "mnist13.png stays as it is" in capsys.readouterr().err
-    assert (figures / "mnist13.png").read_bytes() == b"as it was"
-    assert (figures / "mnist13-counts.png").exists()
+    assert (out / "mnist13.png").read_bytes() == b"as it was"
+    assert (out / "mnist13-counts.png").exists()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.collect import Results
-from experiments.paper import COLUMNS, PAPER, paper_row
-from experiments.rows import Row, Table
+from experiments.results.paper import COLUMNS, PAPER
+from experiments.results.rows import Row, Table
+from experiments.results.store import Results
 
 HEADS = {
     "nelbo": "nELBO (nats)",
@@ -24,7 +24,7 @@ DIGITS = {"nelbo": 1, "acc": 3, "se": 1, "miou": 3, "iwae": 1, "tidy": 3}
 HIGHER = {"acc", "miou"}  # is better
 FIGURES = {
     "": "The first held-out scenes, and how each method explains them (seed 0, or as said).",
-    "-samples": "Scenes that each method dreams of (seed 0, or as said), below true ones.",
+    "-samples": "Samples of each method's prior (seed 0, or as said), below true scenes.",
     "-curves": "Training: the negative ELBO, a line a seed.",
     "-counts": "How many objects each method finds in the held-out scenes (seed 0).",
 }
@@ -69,7 +69,7 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
         seeds = f"{len(finals)}" + (f", {len(failed)} failed" if failed else "")
         cells = [row.label, seeds if finals or failed else "not yet run"]
         cells += [str(config.train.epochs), _time(finals.values())]
-        paper = paper_row(config)
+        paper = {} if config.model.possible_counts else PAPER.get((row.data, config.method), {})
         for name in columns:
             ours = cell([final[name] for final in finals.values()], DIGITS[name])
             ours = f"**{ours}**" if best.get(name) == row.label else ours

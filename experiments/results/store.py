@@ -9,11 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.base import base
-from experiments import build
-from experiments.report import ended, failure, portable, portable_config
-from experiments.rows import Row
-from experiments.workdir import what_differs, write_json
+from experiments.results.rows import Row
+from experiments.run import data
+from experiments.run.from_config import from_config
+from experiments.run.workdir import (
+    ended,
+    failure,
+    portable,
+    portable_config,
+    read_config,
+    what_differs,
+    write_json,
+)
 
 POINTS = 60  # of a learning curve that is kept
 
@@ -78,22 +85,14 @@ def ended_runs(row: Row, runs: Path) -> dict[int, Path]:
 
 def check(run: Path, row: Row, seed: int) -> None:
     """Raises ValueError if the run in a folder is not that seed of the row."""
-    saved = _settings(run)
+    saved = read_config(run)
     facts = {name: saved[name] for name in ("scenes", "canvas", "devices") if name in saved}
-    # A field that came after the run has its default there.
-    saved = _over(json.loads(base().to_json()), saved)
     differences = what_differs(saved, json.loads(row.config(seed).to_json()) | facts)
     if differences:
         raise ValueError(
             f"{run} holds a run of another configuration than {row.name} now has "
             f"({'; '.join(differences)}): move it elsewhere, and it is run again"
         )
-
-
-def _over(below: dict, above: dict) -> dict:
-    """Nested dictionaries, those of `above` where both have a value."""
-    both = {n: _over(below[n], v) for n, v in above.items() if isinstance(v, dict) and n in below}
-    return below | above | both
 
 
 def check_scenes(run: Path | None, row: Row, results: Path) -> None:
@@ -104,22 +103,22 @@ def check_scenes(run: Path | None, row: Row, results: Path) -> None:
     wanted = json.loads(row.config().to_json())["data"]
     own = ("data_dir", "digits_dir")  # of a machine
     for other in sorted(results.glob(f"{row.data}-*/config.json")):
-        known = _settings(other.parent)
+        known = read_config(other.parent)
         about = {name: value for name, value in known["data"].items() if name not in own}
         if any(wanted.get(name) != value for name, value in about.items()):
             continue  # a variant with data of its own
-        found = build.data(row.config()).facts if run is None else _settings(run)
-        if found["scenes"] != known["scenes"]:
+        found = _scenes_here(row) if run is None else read_config(run)["scenes"]
+        if found != known["scenes"]:
             raise ValueError(
-                f"{run or 'this machine'} has scenes {found['scenes']} for {row.name}, and "
+                f"{run or 'this machine'} has scenes {found} for {row.name}, and "
                 f"{other.parent} was run on {known['scenes']}: set ASR_MNIST_DIR to the same "
                 "digits, or keep your own results elsewhere with --results"
             )
         return
 
 
-def _settings(run: Path) -> dict:
-    return json.loads((run / "config.json").read_text())
+def _scenes_here(row: Row) -> str:
+    return data.load(from_config(row.config()).data).facts(sharded=False)["scenes"]
 
 
 def next_run(row: Row, seeds: int, runs: Path, results: Path) -> tuple[Path, list[str]] | None:
@@ -159,7 +158,7 @@ def keep(row: Row, runs: Path, results: Path) -> None:
         kept_in.mkdir(parents=True, exist_ok=True)
         log = run / "metrics.jsonl"
         write_json(kept_in / "curve.json", curve(log.read_text() if log.exists() else ""))
-        write_json(kept_in / "config.json", portable_config(_settings(run)))
+        write_json(kept_in / "config.json", portable_config(read_config(run)))
         if (run / "final.json").exists():  # what says "ended" comes last
             final = json.loads((run / "final.json").read_text())
             write_json(kept_in / "final.json", portable(final))

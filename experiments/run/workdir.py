@@ -1,18 +1,26 @@
-"""A run's folder: refuses another run's, writes whole files, keeps metrics and state in step."""
+"""A run's folder: its config and results, whole files, metrics and state in step.
+
+The one place behind the door that knows configurations, as JSON.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import filelock
-import numpy as np
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
+
+from asr_jax.config import RENAMED
+from configs.base import base
 
 # Fields that may differ when a run goes on: they do not change a result, or what they change is
 # seen in the fingerprint of the scenes.
@@ -28,7 +36,7 @@ FREE = (
 def open_workdir(workdir: Path, config: ConfigDict, facts: dict, resume: bool) -> None:
     """Makes the folder, or makes sure that it holds this very run, on these very scenes.
 
-    `facts` about the scenes, of `build.Data`, are written to config.json with the configuration.
+    `facts` about the scenes, of `Data.facts`, are written to config.json with the configuration.
 
     Raises:
       ValueError: the folder holds another configuration, other files, or this run and `resume`
@@ -37,8 +45,7 @@ def open_workdir(workdir: Path, config: ConfigDict, facts: dict, resume: bool) -
     file = workdir / "config.json"
     settings = json.loads(config.to_json()) | facts
     if file.exists():
-        saved = json.loads(file.read_text())
-        differences = what_differs(saved, settings)
+        differences = what_differs(read_config(workdir), settings)
         if differences:
             raise ValueError(
                 f"{workdir} holds a run of another configuration ({'; '.join(differences)}): "
@@ -54,6 +61,51 @@ def open_workdir(workdir: Path, config: ConfigDict, facts: dict, resume: bool) -
     else:
         workdir.mkdir(parents=True, exist_ok=True)
         write_json(file, settings)
+
+
+def read_config(workdir: Path) -> dict:
+    """A run's config.json, the facts about its scenes included, with the fields of today."""
+    return completed(json.loads((workdir / "config.json").read_text()))
+
+
+def completed(saved: dict) -> dict:
+    """A saved configuration; fields that were renamed, or came after the run, as they are now."""
+    model = {RENAMED.get(name, name): value for name, value in saved["model"].items()}
+    return _over(json.loads(base().to_json()), saved | {"model": model})
+
+
+def _over(below: dict, above: dict) -> dict:
+    """Nested dictionaries, those of `above` where both have a value."""
+    both = {n: _over(below[n], v) for n, v in above.items() if isinstance(v, dict) and n in below}
+    return below | above | both
+
+
+def of_seed(config: ConfigDict, seed: int) -> ConfigDict:
+    """The configuration of one of the seeds, as if it was run alone."""
+    one = config.copy_and_resolve_references()
+    with one.unlocked():
+        one.seed, one.seeds = seed, 1
+    return one
+
+
+def portable_config(settings: dict) -> dict:
+    """A config.json for readers elsewhere."""
+    return settings | {"data": settings["data"] | {"digits_dir": "", "data_dir": ""}}
+
+
+def portable(final: dict) -> dict:
+    """A final.json for readers elsewhere, whom the folder that its digits lay in tells nothing."""
+    return final | {"data": final["data"].partition(" in ")[0]}
+
+
+def ended(workdir: Path) -> bool:
+    """Whether a seed is finished, or has failed."""
+    return (workdir / "final.json").exists() or (workdir / "failed.json").exists()
+
+
+def failure(workdir: Path) -> str:
+    """Why a run stopped."""
+    return json.loads((workdir / "failed.json").read_text())["error"]
 
 
 _held = []  # locks, until the process ends
@@ -114,27 +166,39 @@ class MetricsLog:
         start = SessionLog(status=SessionLog.START)
         self._tensorboard.write_event(Event(step=step + 1, session_log=start))
 
-    def write(self, step: int, values: dict[str, np.ndarray]) -> dict[str, float]:
-        """Adds a line with the mean of each metric over the steps of a dispatch, and returns it."""
-        row = {"step": step} | {name: float(np.mean(value)) for name, value in values.items()}
+    def write(self, step: int, values: Mapping[str, float], figure: Figure | None = None) -> None:
+        """Adds a line, and shows it and the figure in TensorBoard."""
+        row = {"step": step} | dict(values)
         self.rows.append(row)
         if self._file is None:
-            return row
+            return
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        scalars = [
-            Summary.Value(tag=f"train/{name}", simple_value=value)
-            for name, value in row.items()
-            if name != "step"
-        ]
-        event = Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
+        shown = [Summary.Value(tag=_tag(name), simple_value=v) for name, v in values.items()]
+        if figure is not None:
+            shown.append(Summary.Value(tag="held_out/reconstructions", image=_image(figure)))
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=shown))
         self._tensorboard.write_event(event)
         self._tensorboard.flush()
-        return row
 
     def close(self) -> None:
         if self._file is not None:
             self._tensorboard.close()
+
+
+def _tag(name: str) -> str:
+    """Where TensorBoard shows a metric: train/nelbo beside held_out/nelbo."""
+    held_out = name.startswith("held_out_")
+    return f"held_out/{name.removeprefix('held_out_')}" if held_out else f"train/{name}"
+
+
+def _image(figure: Figure) -> Summary.Image:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    width, height = (int(inches * 100) for inches in figure.get_size_inches())
+    return Summary.Image(
+        encoded_image_string=file.getvalue(), width=width, height=height, colorspace=4
+    )
 
 
 def _parse(line: str) -> dict | None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-import asr_jax
-from asr_jax import plots, processes
+from asr_jax import Scene, plots, processes
 from data_gen.scenes import Scenes
-from experiments.build import Data
-from experiments.loop import Trained
-from experiments.measure import COLUMNS, NUMBER, measure
-from experiments.workdir import write_json
+from experiments.run.data import Data
+from experiments.run.evaluation import COLUMNS, HELD_OUT, NUMBER, measure, samples
+from experiments.run.from_config import Run
+from experiments.run.train import Trained
+from experiments.run.workdir import write_json
 
 SHOWN = 10  # scenes in the figure of reconstructions
 SAMPLES = 32
@@ -28,81 +27,82 @@ TABLE = (*COLUMNS, "iwae", "tidy")
 
 
 def finish(
-    config: ConfigDict,
-    model: asr_jax.Model,
-    constraints: tuple[asr_jax.Constraint, ...],
-    data: Data,
-    trained: Trained,
-    workdir: Path,
-    paper: dict[str, str],
+    run: Run, data: Data, trained: Trained, seed: int, folder: Path, paper: Mapping[str, str]
 ) -> dict:
-    """Evaluates, draws, writes final.json last, prints the table, and returns what it wrote.
+    """Evaluates, writes final.json, draws, prints the table, and returns what it wrote.
 
     Args:
-      constraints: all of the experiment's, weighted or not: every method reports every F.
+      run, data: what was trained, and on what.
+      trained: the result of the seed.
+      seed: which it was.
+      folder: of this seed.
       paper: the paper's values for this row, name -> text.
     """
     final = {
-        "method": config.method,
-        "name": config.name,
+        "method": run.method,
+        "name": run.name,
         "data": data.source,
-        "split": config.data.split,
+        "split": run.data.split,
         "images": len(data.test.image),
-        "seed": config.seed,
+        "seed": seed,
         "steps": trained.steps,
         "seconds": trained.seconds,
         "steps_per_second": trained.steps_per_second,
         "compile_seconds": trained.compile_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
         "hardware": hardware(),
-    } | measure(config, model, constraints, data, trained.params)
-    draw(config, model, data.test, trained, final, workdir / "figures")
+    } | measure(run, data, trained.params, seed)
+    dreams = samples(run.model, trained.params, seed, SAMPLES)  # by all processes of the run
     if processes.is_primary():
-        write_json(workdir / "final.json", final)
+        write_json(folder / "final.json", final)
+        try:  # a figure cannot lose a result
+            draw(run, data.test, dreams, trained, final, folder / "figures")
+        except Exception as error:
+            warnings.warn(f"figures could not be drawn ({error})", stacklevel=1)
     print(table(final, paper), flush=True)
     return final
 
 
-def draw(config, model, scenes: Scenes, trained: Trained, final, folder: Path) -> None:
+def draw(
+    run: Run, scenes: Scenes, dreams: Scene, trained: Trained, final: Mapping, folder: Path
+) -> None:
     """Writes reconstructions, samples, learning_curves and, of inferred counts, counts (.png)."""
-    images = scenes.image[:SHOWN, ..., 0].astype(np.float32) / 255
-    scene = jax.device_get(model.reconstruct(trained.params, jnp.asarray(images)))
-    title = f"{config.name}, seed {config.seed}"
-    dreamt = samples(model, trained.params, config.seed, SAMPLES)
-    kls = ["kl_shift", "kl_scale", "kl_appearance"]
-    if model.config.count is None:
-        kls.insert(0, "kl_count")
-    panels = {"negative ELBO (nats)": ["nelbo"], "KL (nats)": kls}
-    weighted = [name for name in config.constraints.weights if name in trained.history[-1]]
-    number = [name for name in weighted if name in NUMBER]
-    if number:
-        panels["R_num, unweighted (nats)"] = number
-    if len(weighted) > len(number):
-        panels["constraints F (pixels)"] = [name for name in weighted if name not in NUMBER]
+    images = scenes.image[:SHOWN] / np.float32(255)
+    scene = jax.device_get(run.model.reconstruct(trained.params, images))
+    history = trained.history
+    title = f"{run.name}, seed {final['seed']}"
     figures = {
         "reconstructions": plots.reconstructions(
             images, {"inferred": scene}, f"{title}: held-out scenes"
         ),
-        "samples": plots.samples(dreamt, f"{title}: samples of the prior"),
-        "learning_curves": plots.learning_curves(trained.history, panels, title),
+        "samples": plots.samples(dreams, f"{title}: samples of the prior"),
+        "learning_curves": plots.learning_curves(history, panels(run, history), title),
     }
     if "counts" in final:
         figures["counts"] = plots.counts(
             {int(n): row["inferred"] for n, row in final["counts"].items()},
             {int(n): row["posterior"] for n, row in final["counts"].items()},
-            f"{title}: {config.data.split} scenes",
+            f"{title}: {run.data.split} scenes",
         )
-    if not processes.is_primary():
-        return
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=160)
 
 
-def samples(model: asr_jax.Model, params, seed: int, num: int) -> asr_jax.Scene:
-    """Samples of the prior; the same seed gives the same ones, and fewer are the first of more."""
-    scenes = asr_jax.generate(params, jax.random.key(seed), num, model=model)
-    return asr_jax.Scene(scenes["canvas"], scenes["count"], scenes["boxes"])
+def panels(run: Run, history: Sequence[Mapping]) -> dict[str, list[str]]:
+    """What the learning curves show: panel -> names of metrics that the run logged."""
+    logged = set().union(*history)
+    weighted = [constraint.name for constraint in run.constraints]
+    kls = ["kl_shift", "kl_scale", "kl_appearance"]
+    wanted = {
+        "negative ELBO (nats)": ["nelbo", HELD_OUT + "nelbo"],
+        "held-out scenes": [HELD_OUT + "acc", HELD_OUT + "miou"],
+        "KL (nats)": kls if run.model.config.count is not None else ["kl_count", *kls],
+        "R_num, unweighted (nats)": [name for name in weighted if name in NUMBER],
+        "constraints F (pixels)": [name for name in weighted if name not in NUMBER],
+    }
+    shown = {title: [n for n in names if n in logged] for title, names in wanted.items()}
+    return {title: names for title, names in shown.items() if names}
 
 
 def hardware() -> str:
@@ -115,32 +115,13 @@ def hardware() -> str:
     return f"{cores} CPU core{'s' if cores > 1 else ''}"
 
 
-def portable(final: dict) -> dict:
-    """A final.json for readers elsewhere, whom the folder that its digits lay in tells nothing."""
-    return final | {"data": final["data"].partition(" in ")[0]}
-
-
-def portable_config(settings: dict) -> dict:
-    """A config.json for readers elsewhere."""
-    return settings | {"data": settings["data"] | {"digits_dir": "", "data_dir": ""}}
-
-
-def ended(workdir: Path) -> bool:
-    """Whether a seed is finished, or has failed."""
-    return (workdir / "final.json").exists() or (workdir / "failed.json").exists()
-
-
-def failure(workdir: Path) -> str:
-    """Why a run stopped."""
-    return json.loads((workdir / "failed.json").read_text())["error"]
-
-
 def finish_seeds(
-    config: ConfigDict, folders: Mapping[int, Path], workdir: Path, paper: Mapping[str, str]
+    name: str, folders: Mapping[int, Path], workdir: Path, paper: Mapping[str, str]
 ) -> dict:
     """Writes final.json over all seeds, prints every seed's row, and returns what it wrote.
 
     Args:
+      name: of the run.
       folders: seed -> its run, finished or failed.
       paper: the paper's values for this row, name -> text.
     """
@@ -150,17 +131,17 @@ def finish_seeds(
         if (folder / "final.json").exists()
     }
     failed = [seed for seed in folders if seed not in finals]
-    final = {"name": config.name, "seeds": list(folders), "failed": failed}
+    final = {"name": name, "seeds": list(folders), "failed": failed}
     if finals:
         first = next(iter(finals.values()))
         final |= {name: first[name] for name in ("method", "data", "split", "images", "steps")}
         # A seed that was resumed at its end has no steps a second: the mean is that of the others.
         numbers = [n for row in finals.values() for n, v in row.items() if isinstance(v, float)]
-        for name in (n for n in dict.fromkeys(numbers) if not n.endswith("_stderr")):
-            values = [row[name] for row in finals.values() if row[name] is not None]
-            final[name] = float(np.mean(values))
+        for metric in (n for n in dict.fromkeys(numbers) if not n.endswith("_stderr")):
+            values = [row[metric] for row in finals.values() if row[metric] is not None]
+            final[metric] = float(np.mean(values))
             # Over seeds, of the population they are drawn from; one seed says nothing about it.
-            final[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            final[f"{metric}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
     final["rows"] = list(finals.values())
     write_json(workdir / "final.json", final)
     rows = {f"seed {seed}": cells(row) for seed, row in finals.items()}
@@ -171,7 +152,7 @@ def finish_seeds(
         if final.get(c + "_std") is not None
     }
     rows["paper"] = paper
-    print(f"\n{config.name}, {len(folders)} seeds, {len(failed)} failed")
+    print(f"\n{name}, {len(folders)} seeds, {len(failed)} failed")
     print(columns(rows))
     print("± a seed: standard error over images; mean, paper: standard deviation over runs.")
     return final

@@ -1,8 +1,12 @@
 """What the paper reports: mean and standard deviation over 3 runs of 300 epochs."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-from ml_collections import ConfigDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.run.from_config import Run
 
 COLUMNS = ("nelbo", "acc", "se", "miou")  # of the tables below
 # Table 1, and Table 2, where every count is known.
@@ -35,8 +39,8 @@ def _parse(line: str) -> tuple[tuple[str, str], dict[str, str]]:
 PAPER = dict(map(_parse, TABLES.strip().splitlines()))
 
 
-def paper_row(config: ConfigDict) -> Mapping[str, str]:
+def paper_row(run: Run) -> Mapping[str, str]:
     """The row of an experiment; empty for your own data, and for AIR that knows the counts."""
-    if config.data.path or config.model.possible_counts:
+    if run.data.path or run.model.config.possible_counts:
         return {}
-    return PAPER.get((config.name.split("-")[0], config.method), {})
+    return PAPER.get((run.name.split("-")[0], run.method), {})

@@ -1,0 +1,159 @@
+"""The one door for images: what a caller hands in, the dtype says what it means.
+
+uint8 is 0..255, bool is 0 and 1, floats lie in [0, 1]. Everything else is refused. What can only be
+seen from the values (a range, a shape that was squeezed) is checked where values are known: inside
+a jitted function they are not.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+DARK = 32  # of 255: an image whose largest pixel is below it shows nothing
+BRIGHT = 128  # of 255: a median above it is a bright background
+SAMPLE = 10_000  # pixels that a median is taken of
+STRETCH = "rescale them, such as np.interp(images, (images.min(), images.max()), (0, 1))"
+
+
+def check(images: Any, canvas: tuple[int, int] | None = None, name: str = "images") -> Any:
+    """Images that may come in, as they are but in this machine's byte order.
+
+    Args:
+      images: [B, H, W]: uint8, bool, or floats in [0, 1].
+      canvas: the (H, W) that they must have; None: any.
+      name: what messages call them.
+
+    Raises:
+      ValueError: another shape, another dtype, no images, values out of range.
+    """
+    images = _native(images)
+    if images.ndim != 3 or (canvas and images.shape[1:] != tuple(canvas)):
+        height, width = canvas or ("H", "W")
+        raise ValueError(
+            f"{name} must have shape [B, {height}, {width}], B images of {height} x {width} "
+            f"pixels, got {images.shape}: {_remedy(images.shape, canvas)}"
+        )
+    if not images.size:
+        raise ValueError(f"{name} must not be empty, got shape {images.shape}: give one at least")
+    if images.dtype != np.uint8 and images.dtype != bool and not _floating(images):
+        raise ValueError(
+            f"{name} must be uint8 (0 to 255), bool, or floats in [0, 1], got {images.dtype}: "
+            f"{_cast(images)}"
+        )
+    if _known(images):
+        _check_values(np.asarray(images), name)
+    return images
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """Images of any dtype that `check` lets in -> float32 in [0, 1]."""
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    return images.astype(jnp.float32)
+
+
+def warn_of_background(images: np.ndarray, name: str = "images") -> None:
+    """Warns of images that a model with a black background cannot explain; once for a data set."""
+    images = np.asarray(images)
+    pixels = images.reshape(-1)
+    if pixels.size > SAMPLE:
+        pixels = pixels[np.random.default_rng(0).integers(pixels.size, size=SAMPLE)]
+    scale = 1 if images.dtype == np.uint8 else 255
+    median = float(np.median(pixels)) * scale
+    if median > BRIGHT:
+        warn(
+            f"{name} have a bright background (median {median:.0f} of 255), and the model's is "
+            f"black: invert them ({'255' if scale == 1 else '1.0'} - image), or subtract the "
+            "background"
+        )
+
+
+def warn(message: str) -> None:
+    """A warning that shows the line outside this package which led to it."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals["__name__"].startswith("asr_jax."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+def _check_values(images: np.ndarray, name: str) -> None:
+    low, high = images.min(), images.max()
+    if _floating(images):
+        low, high = float(low), float(high)
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise ValueError(
+                f"{name} must be finite, got {low:g} to {high:g}: repair or drop the images with "
+                "NaN or infinity"
+            )
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{name} are floats, which must lie in [0, 1], got {low:g} to {high:g}: "
+                f"{_rescale(low, high)}"
+            )
+    elif images.dtype == np.uint8 and high == 1:
+        raise ValueError(
+            f"{name} are uint8 with no value but 0 and 1, which is nearly black: multiply by 255, "
+            "or cast to bool"
+        )
+    largest = float(high) * (1 if images.dtype == np.uint8 else 255)
+    if largest < DARK:
+        warn(f"{name} are nearly black: the largest pixel is {largest:.0f} of 255: rescale them")
+
+
+def _native(images: Any) -> Any:
+    """An array in this machine's byte order: JAX reads others as noise."""
+    if isinstance(images, jax.Array):  # a tracer, too
+        return images
+    images = np.asarray(images)
+    return images.astype(images.dtype.newbyteorder("="), copy=False)
+
+
+def _known(images: Any) -> bool:
+    """Whether this process can look at the values."""
+    if isinstance(images, jax.core.Tracer):
+        return False
+    return not isinstance(images, jax.Array) or images.is_fully_addressable
+
+
+def _floating(images: Any) -> bool:
+    return jnp.issubdtype(images.dtype, jnp.floating)
+
+
+def _remedy(shape: tuple[int, ...], canvas: tuple[int, int] | None) -> str:
+    if len(shape) == 2:
+        return "one image is images[None]"
+    if len(shape) == 4 and shape[3] == 1:
+        return "drop the last axis with images[..., 0]"
+    if len(shape) == 4:
+        return "make colours grey, such as images.mean(-1)"
+    return "crop or resize them, or make a model of that canvas" if canvas else "stack them"
+
+
+def _cast(images: Any) -> str:
+    """How to make integers of another kind what they mean."""
+    if not jnp.issubdtype(images.dtype, jnp.integer):
+        return "save plain numbers"
+    low, high = (images.min(), images.max()) if _known(images) and images.size else (0, 255)
+    if low >= 0 and high <= 1:
+        return "0 and 1 become bool with images.astype(bool)"
+    if low >= 0 and high <= 255:
+        return "0 to 255 become uint8 with images.astype(np.uint8)"
+    if low >= 0:
+        return "rescale them to floats, such as (images / images.max()).astype(np.float32)"
+    return STRETCH
+
+
+def _rescale(low: float, high: float) -> str:
+    """How to bring floats into [0, 1]."""
+    if -0.1 <= low and high <= 1.1:
+        return "clip what is beyond, np.clip(images, 0, 1)"
+    if 0 <= low and high <= 255:
+        return "rescale them, such as images / 255"
+    return STRETCH

@@ -1,0 +1,198 @@
+"""The scenes of a run: which they are, loaded, and checked against the rest of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from asr_jax import parallel, truth
+from data_gen import builder, multi_dsprites, multi_mnist, user_scenes
+from data_gen.paths import user_path
+from data_gen.scenes import Scenes
+
+if TYPE_CHECKING:
+    from experiments.run.from_config import Run
+
+OBJECTS = {"mnist": multi_mnist, "dsprites": multi_dsprites}  # data.objects
+# Fields that describe scenes to generate; scenes of one's own are what they are.
+GENERATED = ("objects", "counts", "canvas", "layout", "scale", "shapes", "train_size", "digits_dir")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which scenes a run sees."""
+
+    path: str  # a file of one's own; empty: the scenes described by the next
+    scenes: builder.SceneConfig | None
+    canvas: tuple[int, int]  # (H, W) in pixels
+    test_size: int
+    seed: int
+    split: str
+    placement: str
+    digits_dir: str
+    data_dir: str
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], canvas: tuple[int, int] | None):
+        """From `config.data`; the canvas is looked up, in settings or file, unless it is given.
+
+        Raises:
+          ValueError: a setting that breaks its rule.
+          OSError: a file that cannot be read.
+        """
+        if settings.split not in ("test", "validation"):
+            raise ValueError(
+                f"config.data.split must be test or validation, got {settings.split!r}"
+            )
+        if settings.placement not in parallel.PLACEMENTS:
+            raise ValueError(
+                f"config.data.placement must be one of {', '.join(parallel.PLACEMENTS)}, got "
+                f"{settings.placement!r}"
+            )
+        if settings.objects not in OBJECTS:
+            raise ValueError(
+                f"config.data.objects must be one of {', '.join(OBJECTS)}, got "
+                f"{settings.objects!r}: name one, or set config.data.path for scenes of your own"
+            )
+        scenes = None
+        if settings.path:
+            canvas = canvas or user_scenes.canvas(user_path(settings.path, "config.data.path"))
+        else:
+            scenes = builder.scene_config(OBJECTS[settings.objects].SceneConfig, settings)
+            canvas = (scenes.canvas, scenes.canvas)
+        names = ("path", "test_size", "seed", "split", "placement", "digits_dir", "data_dir")
+        return cls(scenes=scenes, canvas=canvas, **{name: settings[name] for name in names})
+
+
+class Data(NamedTuple):
+    """Scenes in memory."""
+
+    train: Scenes
+    test: Scenes  # or the validation scenes
+    source: str
+    train_size: int  # of the whole run; `train` may be this process's share
+
+    def facts(self, sharded: bool) -> dict:
+        """What a run that goes on must find again; JSON.
+
+        A hash of all images: the same settings give other scenes where other digits lie. Of
+        training scenes that no process has all of, it knows nothing; who sees which depends on
+        the number of devices then.
+        """
+        digest = hashlib.sha256()
+        for scenes in (self.test,) if sharded else (self.train, self.test):
+            digest.update(np.ascontiguousarray(scenes.image))
+        facts = {"scenes": digest.hexdigest()[:16], "canvas": list(self.test.image.shape[1:3])}
+        return facts | ({"devices": jax.device_count()} if sharded else {})
+
+
+def load(config: DataConfig) -> Data:
+    """The scenes, built on first use.
+
+    Raises:
+      ValueError: bad files, or layouts that do not fit.
+      OSError: a file or folder that cannot be read or written.
+    """
+    rows = parallel.own_rows if config.placement == "sharded" else None
+    validation = config.split == "validation"
+    if config.path:
+        scenes = user_scenes.load_npz(user_path(config.path, "config.data.path"))
+        train, test = user_scenes.split(scenes, config.test_size, config.seed)
+        source = config.path
+        print(f"{source}: {', '.join(f'data.{name}' for name in GENERATED)} are not looked at")
+    else:
+        early = None if validation else rows  # scenes to hold out are drawn from all of them
+        train, test, source = _generated(config, early)
+    if validation:
+        train, test = user_scenes.split(train, len(test.image), config.seed)
+    size = len(train.image)
+    if rows and (config.path or validation):
+        train = Scenes(*(None if field is None else field[rows(size)] for field in train))
+    elif rows:
+        size = config.scenes.train_size
+    if len(test.image) < 2:
+        raise ValueError(
+            f"a standard error needs at least 2 {config.split} scenes, got {len(test.image)}: "
+            "set config.data.test_size=2 or more"
+        )
+    return Data(train, test, source, size)
+
+
+def _generated(config: DataConfig, rows: builder.Rows) -> builder.Dataset:
+    if isinstance(config.scenes, multi_dsprites.SceneConfig):
+        return multi_dsprites.load(config.scenes, config.data_dir, rows)
+    return multi_mnist.load(config.scenes, config.digits_dir, config.data_dir, rows)
+
+
+def check(run: Run, data: Data) -> int:
+    """Makes sure that run and scenes fit each other, and returns the run's steps.
+
+    Warns of what is allowed and probably not meant.
+
+    Raises:
+      ValueError: a batch larger than the data, or that the devices cannot share; more objects than
+        the model has steps, or another number than the one that is known.
+    """
+    batch = run.train.batch_size
+    if batch > data.train_size:
+        raise ValueError(
+            f"config.train.batch_size={batch} is larger than the {data.train_size} training "
+            "scenes: set config.train.batch_size to that or less"
+        )
+    try:
+        parallel.check(run.train.parallel, batch, jax.device_count(), run.data.placement)
+    except ValueError as error:
+        raise ValueError(f"config.train.{error}") from error
+    for scenes in (data.train, data.test):
+        _check_counts(run, scenes)
+    truth.check(data.test.image, data.test.count, data.test.box)
+    _warn_of_counts(run, data.train)
+    return run.train.steps(data.train_size)
+
+
+def _check_counts(run: Run, scenes: Scenes) -> None:
+    if scenes.count is None:
+        return
+    known, largest = run.model.config.count, int(scenes.count.max())
+    if largest > run.model.config.max_objects:
+        raise ValueError(
+            f"K must be at least max(counts)={largest}, got {run.model.config.max_objects}: set "
+            f"config.model.max_objects={largest} or more"
+        )
+    if known is not None and (scenes.count != known).any():
+        raise ValueError(
+            f"config.model.count={known} says that every scene has {known} objects, got counts "
+            f"{np.unique(scenes.count).tolist()}: set config.model.count=-1 to infer them"
+        )
+
+
+def _warn_of_counts(run: Run, scenes: Scenes) -> None:
+    """The possible counts that a constraint or prior knows, against those of the scenes."""
+    possible, field = run.model.config.possible_counts, "config.model.possible_counts"
+    for constraint in run.constraints:
+        if constraint.name in ("number", "balance"):
+            possible, field = constraint.functional.counts, "config.constraints.counts"
+    if not possible or scenes.count is None:
+        return
+    values, images = np.unique(scenes.count, return_counts=True)
+    strange = {int(n): int(k) for n, k in zip(values, images, strict=True) if n not in possible}
+    found = ", ".join(f"{k} with {n}" for n, k in strange.items())
+    missing = sorted(set(possible) - set(values.tolist()))
+    if strange:
+        warnings.warn(
+            f"{field}={sorted(possible)} leaves out counts of the training scenes ({found}): they "
+            "will be pulled to another count",
+            stacklevel=2,
+        )
+    if missing:
+        warnings.warn(
+            f"{field}={sorted(possible)} names {missing}, which no training scene has: images "
+            "will be forced there",
+            stacklevel=2,
+        )

@@ -1,0 +1,149 @@
+"""What is measured of a model, while it trains and after: held-out scenes, and its samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+import asr_jax
+from asr_jax import generation, plots
+from asr_jax.constraints.base import penalty
+from asr_jax.random_keys import APART
+from data_gen.scenes import Scenes
+from experiments.run import steps
+from experiments.run.data import Data
+from experiments.run.from_config import Run
+
+COLUMNS = ("nelbo", "se", "acc", "miou")  # of the paper's tables
+NUMBER = ("number", "balance")  # the constraints in nats; the others are in pixels
+HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
+PICTURES = 8  # reconstructions in TensorBoard
+# Folded into a seed's key: noise that no step of training and no other seed has.
+EXPLAIN, GENERATE, SAMPLE, LOOK = (APART - i for i in range(4))
+
+
+class Look:
+    """Looks at some held-out scenes while a run trains; the same ones, with the same noise."""
+
+    def __init__(self, run: Run, test: Scenes, seed: int):
+        fields = (test.image, test.count, test.box)
+        self.model = run.model
+        self.image, self.count, self.box = (
+            None if field is None else field[: run.evaluate.scenes or 1] for field in fields
+        )
+        self.key = jax.random.fold_in(steps.key(seed), LOOK)
+
+    def __call__(self, params: Any) -> tuple[dict[str, float], Figure | None]:
+        """Means over the scenes of nELBO, SE, ACC, mIoU, and the first ones' reconstructions."""
+        params = jax.device_get(params)  # they may lie on devices of other processes
+        found = asr_jax.evaluate(
+            params, self.key, self.image, self.count, self.box, model=self.model
+        )
+        means = {HELD_OUT + name: float(found[name].mean()) for name in COLUMNS if name in found}
+        images = self.image[:PICTURES] / np.float32(255)
+        scene = jax.device_get(self.model.reconstruct(params, images))
+        return means, plots.reconstructions(images, {"inferred": scene})
+
+
+def measure(run: Run, data: Data, params: Any, seed: int) -> dict:
+    """The part of final.json that is measured: of held-out scenes, and of generated ones."""
+    result = explanations(run, data.test, params, seed)
+    if run.evaluate.generated:
+        generated = samples_of_prior(run, data, params, seed)
+        tidy, number = generated["model"]["tidy"], run.evaluate.generated
+        result |= {"tidy": tidy, "tidy_stderr": float(np.sqrt(tidy * (1 - tidy) / number))}
+        result["generation"] = generated
+    return result
+
+
+def samples_of_prior(run: Run, data: Data, params: Any, seed: int) -> dict[str, dict]:
+    """What `asr_jax.generation` says of samples of the prior, and of the held-out scenes.
+
+    Returns:
+      model, data -> see `asr_jax.generation.describe`; mean and 1 % quantile of the distances to
+      the nearest training scene; for the model the mean of every F, and, where true counts are
+      known, the total variation between its counts and the data's.
+    """
+    # R_num is about images, of which a posterior may be unsure.
+    of_boxes = tuple(c for c in run.reported if c.name not in NUMBER)
+    key = jax.random.fold_in(steps.key(seed), GENERATE)
+    samples = asr_jax.generate(
+        params, key, run.evaluate.generated, model=run.model, constraints=of_boxes
+    )
+    train, test = data.train.image, data.test
+    canvas, largest = run.model.config.canvas, run.model.config.max_objects
+    ours = generation.describe(samples["boxes"], samples["count"], canvas, largest)
+    ours |= _distances(generation.nearest(samples["canvas"], train))
+    ours |= {c.name: float(samples[c.name].mean()) for c in of_boxes}
+    theirs = _distances(generation.nearest(test.image, train))
+    if test.box is not None:
+        theirs |= generation.describe(test.box, test.count, canvas, largest)
+        ours["count_tv"] = generation.total_variation(ours["counts"], theirs["counts"])
+    return {"model": ours, "data": theirs}
+
+
+def _distances(nearest: np.ndarray) -> dict[str, float]:
+    return {
+        "nearest": float(nearest.mean()),
+        "nearest_1_percent": float(np.quantile(nearest, 0.01)),
+    }
+
+
+def explanations(run: Run, scenes: Scenes, params: Any, seed: int) -> dict:
+    """What `asr_jax.evaluate` says: means and standard errors over images.
+
+    Where the count is inferred and known to us, `counts` says the same for each true count.
+    """
+    values = asr_jax.evaluate(
+        params,
+        jax.random.fold_in(steps.key(seed), EXPLAIN),
+        scenes.image,
+        scenes.count,
+        scenes.box,
+        model=run.model,
+        constraints=run.reported,
+        iwae_samples=run.evaluate.iwae_samples,
+    )
+    priced = {c.name: values[c.name] for c in run.constraints}
+    price = penalty(run.constraints, priced, run.weights)
+    values["penalty"] = np.broadcast_to(price, len(scenes.image))
+    count_probs = values.pop("count_probs")
+    result = asr_jax.summarise(values) | {"iwae_samples": run.evaluate.iwae_samples}
+    if run.model.config.count is None and scenes.count is not None:
+        result["counts"] = by_count(values, count_probs, scenes.count)
+    return result
+
+
+def by_count(values: dict, count_probs: np.ndarray, true_count: np.ndarray) -> dict[str, dict]:
+    """What a model makes of the images of each true count.
+
+    Args:
+      values: name -> [N], of `asr_jax.evaluate`.
+      count_probs: [N, K+1], q(n | x).
+      true_count: [N].
+
+    Returns:
+      true count -> number of images; means of nelbo, acc, ...; `inferred`, a row of the confusion
+      matrix: how many images got n = 0..K; `posterior`, the mean of q(n | x) for n = 0..K.
+    """
+    result = {}
+    for n in np.unique(true_count):
+        mine = true_count == n
+        row = {"images": int(mine.sum())}
+        row |= {name: float(values[name][mine].mean()) for name in COLUMNS if name in values}
+        row["inferred"] = np.bincount(
+            values["count"][mine], minlength=count_probs.shape[1]
+        ).tolist()
+        row["posterior"] = count_probs[mine].mean(0, dtype=np.float64).tolist()
+        result[str(n)] = row
+    return result
+
+
+def samples(model: asr_jax.Model, params: Any, seed: int, num: int) -> asr_jax.Scene:
+    """Samples of the prior; the same seed gives the same ones, and fewer are the first of more."""
+    key = jax.random.fold_in(steps.key(seed), SAMPLE)
+    scenes = asr_jax.generate(params, key, num, model=model)
+    return asr_jax.Scene(scenes["canvas"], scenes["count"], scenes["boxes"])

@@ -1,0 +1,109 @@
+"""What `overlap` and `number` do: check everything, train every seed, report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from asr_jax import processes
+from data_gen.paths import user_path
+from experiments.results.paper import paper_row
+from experiments.run import data, jax_settings, report, workdir
+from experiments.run.from_config import Run, from_config
+from experiments.run.seeds import train_seeds
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file, a method and presets: configs/mnist3.py:asr,quick.", lock_config=True
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run goes; runs/<name>-seed<seed> if empty."
+)
+RESUME = flags.DEFINE_bool("resume", False, "Go on with the run that the workdir holds.")
+flags.mark_flag_as_required("config")
+
+
+def experiment(_) -> None:
+    """Runs what the flags say. Whatever can be refused is refused before training begins.
+
+    Where several processes share the run, all of them compute and process 0 alone prints and
+    writes.
+    """
+    config = CONFIG.value
+    processes.initialize()
+    jax.devices()  # a platform that is not here is an error before any work
+    run, scenes, steps = processes.together(_prepare, config)
+    folder = user_path(WORKDIR.value or f"runs/{run.label}", "--workdir")
+    folders = {run.seeds[0]: folder}
+    if len(run.seeds) > 1:  # each seed's folder is that of a run of its own
+        folders = {seed: folder / f"seed{seed}" for seed in run.seeds}
+    todo = processes.on_primary(_open, config, run, scenes, folder, folders)
+    with _quiet_unless_primary():
+        if todo is None:
+            print(f"{folder} is finished: its results are in final.json")
+            return
+        print(f"{run.name}: {scenes.train_size} training scenes from {scenes.source}")
+        try:
+            _train(run, scenes, steps, folder, {seed: folders[seed] for seed in todo})
+            if len(folders) > 1:
+                row = paper_row(run)
+                processes.on_primary(report.finish_seeds, run.name, folders, folder, row)
+        except OSError as error:
+            raise OSError(
+                f"{error}: what {folder} holds is as it was: make room or make it writable, and go "
+                "on with --resume"
+            ) from error
+        print(f"Results are in {folder}")
+
+
+def _prepare(config: ConfigDict) -> tuple[Run, data.Data, int]:
+    """Everything that a run is made of, and its steps."""
+    run = from_config(config)
+    jax_settings.set_precision(run.train.matmul_precision)
+    scenes = data.load(run.data)
+    return run, scenes, data.check(run, scenes)
+
+
+def _open(
+    config: ConfigDict, run: Run, scenes: data.Data, folder: Path, folders: Mapping[int, Path]
+) -> list[int] | None:
+    """Makes the folders, or finds what is in them: the seeds to do; None where all is done."""
+    facts = scenes.facts(run.data.placement == "sharded")
+    workdir.open_workdir(folder, config, facts, RESUME.value)
+    for seed, one in folders.items():
+        if one != folder:
+            workdir.open_workdir(one, workdir.of_seed(config, seed), facts, one.exists())
+    if (folder / "final.json").exists():
+        return None
+    if (folder / "failed.json").exists():  # to go on would end the same way
+        raise ValueError(workdir.failure(folder))
+    workdir.hold(folder)
+    return [seed for seed, one in folders.items() if not workdir.ended(one)]
+
+
+def _train(
+    run: Run, scenes: data.Data, steps: int, folder: Path, folders: Mapping[int, Path]
+) -> None:
+    """Trains and reports every seed that is still to do."""
+    for seed, trained in train_seeds(run, scenes, steps, folders):
+        if not isinstance(trained, FloatingPointError):
+            report.finish(run, scenes, trained, seed, folders[seed], paper_row(run))
+        elif len(run.seeds) == 1:
+            raise trained
+        else:  # the others go on; a failure is a result, and is counted
+            print(f"error: seed {seed}: {trained}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _quiet_unless_primary():
+    if processes.is_primary():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

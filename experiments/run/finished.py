@@ -1,0 +1,105 @@
+"""Finished runs: what the commands that look back at them share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+import asr_jax
+from data_gen.paths import user_path
+from experiments.run import data, jax_settings, steps, workdir
+from experiments.run.evaluation import measure
+from experiments.run.from_config import Run, from_config
+
+
+class Finished(NamedTuple):
+    run: Run
+    seed: int
+    scenes: str  # the fingerprint of its scenes
+    params: Any  # at the end of training
+    final: dict  # final.json
+
+
+def folders(given: Iterable[str | Path]) -> dict[str, Path]:
+    """label -> folder of one finished run; a run of several seeds holds one for each.
+
+    Raises:
+      ValueError: a folder that holds no finished run, or no folder at all.
+    """
+    found = {}
+    for folder in (user_path(str(name), "a run's folder") for name in given):
+        ones = sorted(file.parent for file in folder.glob("seed*/final.json")) or [folder]
+        if not (ones[0] / "final.json").exists():
+            raise ValueError(f"not a finished run: {folder}: name a folder with a final.json")
+        for one in ones:  # of several seeds, some may have failed
+            found[f"{folder.name}/{one.name}" if one != folder else folder.name] = one
+    if not found:
+        raise ValueError("not a finished run: (none given): name the workdirs of some")
+    return found
+
+
+def load(folder: Path) -> Finished:
+    """The run of one folder of `folders`.
+
+    Raises:
+      ValueError: its checkpoint is damaged, or belongs to another configuration than its
+        config.json.
+    """
+    checkpoints = asr_jax.Checkpoints(folder / "checkpoints")
+    step = checkpoints.latest_step()
+    if step is None:
+        raise ValueError(f"{checkpoints.directory} holds no checkpoint: run it again")
+    damage = checkpoints.damage(step)
+    if damage:
+        raise ValueError(
+            f"the checkpoint of step {step} in {checkpoints.directory} is damaged ({damage}): "
+            "remove final.json beside it, and train on from the one before it with --resume"
+        )
+    finished = _from_settings(
+        workdir.read_config(folder), None, json.loads((folder / "final.json").read_text())
+    )
+    like = jax.eval_shape(finished.run.model.init, steps.key(0))
+    return finished._replace(params=checkpoints.restore_params(step, like))
+
+
+def pretrained(name: str, folder: Path = asr_jax.pretrained.FOLDER) -> Finished:
+    """A run whose parameters were exported to a folder, such as those that come with the package.
+
+    Raises:
+      ValueError: there is none of that name, or it is damaged.
+    """
+    loaded = asr_jax.load_pretrained(name, folder)
+    return _from_settings(workdir.completed(loaded.config), loaded.params, loaded.final)
+
+
+def _from_settings(settings: Mapping, params: Any, final: dict) -> Finished:
+    run = from_config(ConfigDict(settings), tuple(settings["canvas"]))
+    jax_settings.set_precision(run.train.matmul_precision)
+    return Finished(run, run.seeds[0], settings["scenes"], params, final)
+
+
+def scenes(finished: Finished) -> data.Data:
+    """The scenes of a run.
+
+    Raises:
+      ValueError: this machine has other scenes than those of the run.
+    """
+    loaded = data.load(finished.run.data)
+    here = loaded.facts(finished.run.data.placement == "sharded")["scenes"]
+    if here != finished.scenes:
+        raise ValueError(
+            f"{finished.run.name} was trained on scenes {finished.scenes}, and this machine has "
+            f"{here}: set ASR_MNIST_DIR to the same digits"
+        )
+    return loaded
+
+
+def measured(finished: Finished) -> dict:
+    """final.json of a run, with what is measured of its parameters on this machine."""
+    found = measure(finished.run, scenes(finished), finished.params, finished.seed)
+    return finished.final | found

@@ -1,0 +1,260 @@
+"""The door: from a ConfigDict to a `Run`. Nobody behind it sees a config, but the run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import asr_jax
+from asr_jax.config import ESTIMATORS, OptimizerConfig, from_fields
+from asr_jax.constraints.base import check_known, default_weights
+from configs.base import METHODS
+from experiments.run.data import DataConfig
+
+MAX_SEEDS = 1_000  # each gets a folder before the first is trained
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How a run trains; `configs/base.py` says what each field means."""
+
+    batch_size: int
+    epochs: int
+    presence_prior_start: float
+    presence_prior_until: float
+    log_every: int
+    checkpoint_every: int
+    side_by_side: str
+    parallel: str
+    matmul_precision: str = ""  # runs of old have none
+
+    def __post_init__(self):
+        for name in ("batch_size", "epochs", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.side_by_side not in ("auto", "yes", "no"):
+            raise ValueError(
+                f"side_by_side must be one of auto, yes, no, got {self.side_by_side!r}"
+            )
+        start, until = self.presence_prior_start, self.presence_prior_until
+        if not -1e6 <= start <= 1e6:
+            raise ValueError(f"presence_prior_start must lie in [-1e6, 1e6], got {start}")
+        if not 0 <= until < math.inf:
+            raise ValueError(f"presence_prior_until must be 0 or above, got {until}")
+
+    def steps(self, images: int) -> int:
+        """Steps of a run: its epochs, rounded up to whole dispatches, which share one program.
+
+        Raises:
+          ValueError: more than an int32 counts.
+        """
+        steps = math.ceil(self.epochs * images / self.batch_size)
+        per_dispatch = min(self.log_every, steps)
+        steps = math.ceil(steps / per_dispatch) * per_dispatch
+        if steps >= 2**31:
+            raise ValueError(
+                f"config.train.epochs={self.epochs} of {images} scenes, in dispatches of "
+                f"config.train.log_every={self.log_every}, are {steps} steps, and must be below "
+                "2**31: lower config.train.epochs"
+            )
+        return steps
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured while a run trains, and after it."""
+
+    iwae_samples: int
+    generated: int
+    every: int
+    scenes: int
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 0:
+                raise ValueError(
+                    f"{field.name} must be at least 0, got {getattr(self, field.name)}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that a run is made of but its images."""
+
+    name: str
+    method: str
+    seeds: tuple[int, ...]
+    data: DataConfig
+    model: asr_jax.Model
+    constraints: tuple[asr_jax.Constraint, ...]  # trained with, each with its weight and ramp
+    reported: tuple[asr_jax.Constraint, ...]  # all that are measured, these among them
+    prior_weights: Mapping[str, float]  # of some of the constraints, on samples of the prior
+    optimizer: OptimizerConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """name -> the constraint's weight, in full."""
+        return default_weights(self.constraints)
+
+    @property
+    def label(self) -> str:
+        """What its folder is called: its name and seeds."""
+        first, last = self.seeds[0], self.seeds[-1]
+        return f"{self.name}-seed{first}" if first == last else f"{self.name}-seeds{first}-{last}"
+
+
+def from_config(config: ConfigDict, canvas: tuple[int, int] | None = None) -> Run:
+    """The run that a configuration describes. Whatever can be refused without images is.
+
+    Args:
+      config: with the fields of `configs/base.py`.
+      canvas: the images' (H, W) in pixels; None: what the settings or the named file say.
+
+    Raises:
+      ValueError: a setting that breaks its rule; the message names both.
+      OSError: a file that cannot be read.
+    """
+    _check_numbers(config)
+    if config.method not in METHODS:
+        raise ValueError(
+            f"config.method must be one of {', '.join(METHODS)}, got {config.method!r}: name it as "
+            "in --config=configs/mnist3.py:air"
+        )
+    if not 1 <= config.seeds <= MAX_SEEDS or config.seed < 0:
+        raise ValueError(
+            f"a run needs config.seeds of at least 1 and at most {MAX_SEEDS}, and config.seed of "
+            f"at least 0, got {config.seeds} and {config.seed}"
+        )
+    if config.estimator not in ESTIMATORS:
+        raise ValueError(
+            f"config.estimator must be one of {', '.join(ESTIMATORS)}, got {config.estimator!r}"
+        )
+    train = _section(TrainConfig, "train", config.train)
+    evaluate = _section(EvaluateConfig, "evaluate", config.evaluate)
+    optimizer = _section(OptimizerConfig, "optimizer", config.optimizer)
+    data = DataConfig.from_settings(config.data, canvas)
+    model = asr_jax.Model(_model(config, data.canvas))
+    reported = _constraints(config.constraints, model.config)
+    constraints = _weighted(reported, config.constraints)
+    return Run(
+        name=config.name,
+        method=config.method,
+        seeds=tuple(range(config.seed, config.seed + config.seeds)),
+        data=data,
+        model=model,
+        constraints=constraints,
+        reported=reported,
+        prior_weights=_prior_weights(constraints, config.constraints.prior_weights),
+        optimizer=optimizer,
+        train=train,
+        evaluate=evaluate,
+    )
+
+
+def _check_numbers(config: ConfigDict, section: str = "config") -> None:
+    """Raises ValueError for a number, in whichever field, that no int32 or float32 is."""
+    for field, value in config.items():
+        name = f"{section}.{field}"
+        if isinstance(value, ConfigDict):
+            _check_numbers(value, name)
+            continue
+        for number in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(number, float) and not abs(number) < 1e38:
+                raise ValueError(f"{name} must be finite, and below 1e38, got {value}")
+            if isinstance(number, int) and abs(number) >= 2**31:
+                raise ValueError(f"{name} must be below 2**31, got {value}")
+
+
+def _section(kind: type, section: str, fields: Mapping[str, Any]) -> Any:
+    """A section of the config as a dataclass; its messages begin with the field."""
+    try:
+        return from_fields(kind, dict(fields))
+    except ValueError as error:
+        raise ValueError(f"config.{section}.{error}") from error
+
+
+def _model(config: ConfigDict, canvas: tuple[int, int]) -> asr_jax.ModelConfig:
+    fields = dict(config.model) | {"estimator": config.estimator, "canvas": canvas}
+    fields["count"] = None if fields["count"] < 0 else fields["count"]
+    return _section(asr_jax.ModelConfig, "model", fields)
+
+
+def _constraints(
+    settings: ConfigDict, model: asr_jax.ModelConfig
+) -> tuple[asr_jax.Constraint, ...]:
+    """R_num where possible counts are named, and F1..F7."""
+    number = ()
+    if settings.counts:
+        try:
+            number = asr_jax.number_constraints(settings.counts)
+        except ValueError as error:
+            raise ValueError(f"config.constraints.counts: {error}") from error
+        if max(settings.counts) > model.max_objects:
+            raise ValueError(
+                f"config.constraints.counts must lie in 0..K={model.max_objects}, got "
+                f"{tuple(settings.counts)}: set config.model.max_objects={max(settings.counts)} "
+                "or more"
+            )
+    if settings.c_min > min(model.canvas):
+        raise ValueError(
+            f"config.constraints.c_min={settings.c_min} pixels is more than the shorter edge of "
+            f"images of {model.canvas[0]} x {model.canvas[1]}: sides are in pixels"
+        )
+    bounds = settings.c_min, settings.c_max, settings.epsilon, settings.tight or None
+    return number + asr_jax.overlap_constraints(*bounds)
+
+
+def _weighted(
+    reported: tuple[asr_jax.Constraint, ...], settings: ConfigDict
+) -> tuple[asr_jax.Constraint, ...]:
+    """Those that have a weight, with it and its ramp: a method trains with them."""
+    weights, ramps = settings.weights, settings.ramps
+    for name in ramps:
+        if name not in weights:
+            raise ValueError(
+                f"config.constraints.ramps.{name} must name one of the weights "
+                f"{', '.join(weights) or '(none)'}"
+            )
+    chosen = [constraint for constraint in reported if constraint.name in weights]
+    try:
+        check_known("weights", weights, [constraint.name for constraint in reported])
+    except ValueError as error:
+        raise ValueError(f"config.constraints.weights: {error}") from error
+    changed = []
+    for constraint in chosen:
+        ramp = ramps.get(constraint.name)
+        try:
+            changed.append(
+                dataclasses.replace(
+                    constraint,
+                    weight=weights[constraint.name],
+                    ramp=None if ramp is None else tuple(ramp),
+                )
+            )
+        except ValueError as error:
+            raise ValueError(f"config.constraints: {error}") from error
+    return tuple(changed)
+
+
+def _prior_weights(
+    constraints: tuple[asr_jax.Constraint, ...], weights: Mapping[str, float]
+) -> dict[str, float]:
+    names = [constraint.name for constraint in constraints]
+    for name, weight in weights.items():
+        if name not in names:
+            raise ValueError(
+                f"config.constraints.prior_weights.{name} must name one of the weights "
+                f"{', '.join(names) or '(none)'}: give it a weight, 0 if need be"
+            )
+        if not weight >= 0:
+            raise ValueError(
+                f"config.constraints.prior_weights.{name} must be at least 0, got {weight}: "
+                "a negative one rewards what the constraint forbids"
+            )
+    return dict(weights)

@@ -1,0 +1,83 @@
+"""What the steps of a run see, images and weights: functions of the run, its seed and the step."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+import asr_jax
+from asr_jax import parallel, random_keys
+
+if TYPE_CHECKING:
+    from experiments.run.from_config import Run
+
+
+def key(seed: int) -> jax.Array:
+    """The key of a seed, of one kind whatever the environment says."""
+    return jax.random.key(seed, impl=random_keys.IMPLEMENTATION)
+
+
+def indices(run: Run, images: int, seed: int, first: int, last: int) -> np.ndarray | jax.Array:
+    """Which images the steps first..last-1 see, [n, B].
+
+    Args:
+      run: where its scenes are sharded, each device has an order of its own.
+      images: how many lie on each device.
+      seed: of this run's seeds.
+      first, last: steps.
+    """
+    batch, devices = run.train.batch_size, jax.device_count()
+    if run.data.placement == "sharded":
+        return parallel.divide_batch(
+            lambda device: batches(images, batch // devices, seed, first, last, device), devices
+        )
+    return batches(images, batch, seed, first, last)
+
+
+def batches(
+    images: int, batch_size: int, seed: int, first: int, last: int, shard: int | None = None
+) -> np.ndarray:
+    """Which images the steps first..last-1 see, [n, batch_size].
+
+    One endless stream of permutations, each a function of seed, epoch and shard (of which device,
+    if each has images of its own) alone, so that a run that is resumed sees what it would have.
+    """
+    own = () if shard is None else (shard,)
+    positions = np.arange(first * batch_size, last * batch_size)
+    epochs = positions // images
+    order = np.concatenate(
+        [_permutation(images, seed, int(epoch), *own) for epoch in np.unique(epochs)]
+    )
+    return order[positions - epochs[0] * images].reshape(last - first, batch_size)
+
+
+@functools.lru_cache(maxsize=64)  # an epoch has many dispatches
+def _permutation(images: int, *seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(images)
+
+
+def schedule(run: Run, first: int, last: int, total: int) -> asr_jax.Schedule:
+    """What changes over the steps first..last-1 of total, [n] each.
+
+    A ramp (start, end), in fractions of the run, raises a weight linearly from 0. The geometric
+    prior's log-odds of one more object go linearly to their value in the model.
+    """
+    progress = np.arange(first, last) / total
+    weights = {}
+    for constraint in run.constraints:
+        start, end = constraint.ramp or (-1.0, 0.0)
+        ramp = np.clip((progress - start) / (end - start), 0, 1)
+        weights[constraint.name] = (constraint.weight * ramp).astype(np.float32)
+    log_odds, until = run.model.config.presence_prior, run.train.presence_prior_until
+    if until:
+        left = np.clip(1 - progress / until, 0, 1)
+        log_odds = log_odds + left * (run.train.presence_prior_start - log_odds)
+    log_odds = np.broadcast_to(np.float32(log_odds), progress.shape)
+    prior_weights = {
+        name: np.full(progress.shape, weight, np.float32)
+        for name, weight in run.prior_weights.items()
+    }
+    return asr_jax.Schedule(weights, log_odds, prior_weights or None)

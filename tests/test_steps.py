@@ -1,0 +1,65 @@
+"""What steps see, as functions of run, seed and step: images, weights, the prior, noise."""
+
+import numpy as np
+import pytest
+
+from configs import dsprites3, mnist3, mnist13
+from experiments.run.from_config import from_config
+from experiments.run.steps import batches, schedule
+
+
+def test_every_image_is_seen_once_an_epoch():
+    stream = batches(images=10, batch_size=4, seed=0, first=0, last=10).ravel()  # 4 epochs
+    for epoch in range(4):
+        assert sorted(stream[epoch * 10 : epoch * 10 + 10]) == list(range(10))
+    assert list(stream[:10]) != list(stream[10:20])
+
+
+def test_a_stretch_of_batches_is_the_same_wherever_it_starts():
+    whole = batches(10, 4, 3, 0, 12)
+    pieces = [batches(10, 4, 3, first, first + 3) for first in (0, 3, 6, 9)]
+    np.testing.assert_array_equal(whole, np.concatenate(pieces))
+    assert not np.array_equal(whole, batches(10, 4, 4, 0, 12))
+
+
+def test_shapes_are_found_first_and_kept_apart_then():
+    weights = schedule(from_config(dsprites3.get_config("asr")), 0, 10, 10).weights
+    rise = [0, 0, 1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1]  # from 0.1 to 0.4 of the run
+    np.testing.assert_allclose(weights["F1"], rise, rtol=1e-6)
+    np.testing.assert_allclose(weights["F6"], 20 * np.float64(rise), rtol=1e-6)
+    paper = schedule(from_config(dsprites3.get_config("asr,paper")), 0, 10, 10).weights
+    assert all(np.ptp(weight) == 0 for weight in paper.values())
+
+
+def test_a_ramp_raises_a_weight_between_its_two_ends():
+    config = mnist3.get_config("asr,tight")
+    config.constraints.ramps.tight = (0.2, 0.6)
+    weights = schedule(from_config(config), 0, 100, 100).weights
+    assert weights["F6"].tolist() == [20.0] * 100
+    tight = weights["tight"]
+    assert tight[:20].tolist() == [0.0] * 20 and tight[60:].tolist() == [20.0] * 40
+    assert tight[40] == pytest.approx(10.0)
+    later = schedule(from_config(config), 30, 50, 100).weights["tight"]
+    assert later.tolist() == tight[30:50].tolist()
+
+
+def test_the_geometric_prior_goes_from_many_objects_to_few_in_half_of_the_run():
+    config = mnist13.get_config("air")
+    log_odds = schedule(from_config(config), 0, 400, 400).presence_prior
+    assert log_odds.shape == (400,) and log_odds.dtype == np.float32
+    # A straight line from 9.2 to -20 over 200 steps: half of it is (9.2 - 20) / 2 = -5.4.
+    assert log_odds[[0, 50, 100, 150]] == pytest.approx([9.2, 1.9, -5.4, -12.7], abs=1e-5)
+    assert log_odds[200:].tolist() == [-20.0] * 200
+    later = schedule(from_config(config), 150, 250, 400).presence_prior
+    assert later.tolist() == log_odds[150:250].tolist()
+    assert schedule(from_config(config), 399, 400, 400).presence_prior.tolist() == [-20.0]
+
+
+def test_the_geometric_prior_stays_where_it_is_without_a_schedule():
+    config = mnist13.get_config("air")
+    config.train.presence_prior_until = 0.0
+    assert schedule(from_config(config), 0, 8, 8).presence_prior.tolist() == [-20.0] * 8
+    config.model.presence_prior = 1.5
+    assert schedule(from_config(config), 0, 8, 8).presence_prior.tolist() == [1.5] * 8
+    config = mnist3.get_config("air")  # the count is known: nothing to anneal
+    assert schedule(from_config(config), 0, 8, 8).presence_prior.tolist() == [0.0] * 8
