@@ -76,9 +76,9 @@ def warn_of_background(images: np.ndarray, name: str = "images") -> None:
 
 
 def warn(message: str) -> None:
-    """A warning that shows the line outside this package which led to it."""
+    """A warning that shows the line outside these packages which led to it."""
     frame, level = sys._getframe(), 1
-    while frame.f_back and frame.f_globals["__name__"].startswith("asr_jax."):
+    while frame.f_back and frame.f_globals["__name__"].startswith(("asr_jax.", "data_gen.")):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 

@@ -89,7 +89,10 @@ def _size(canvases: np.ndarray, columns: int, rows: int, title: float) -> tuple[
 
 
 def learning_curves(
-    history: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[str]], title: str = ""
+    history: Sequence[Mapping[str, float]],
+    panels: Mapping[str, Sequence[str]],
+    title: str = "",
+    shares: Sequence[str] = (),
 ) -> Figure:
     """One panel a quantity over training steps.
 
@@ -97,6 +100,7 @@ def learning_curves(
       history: rows with "step" and values, each under its name, in all rows or in some.
       panels: panel title -> the names that it shows.
       title: above the figure.
+      shares: the panels of values from 0 to 1; the others are logarithmic where that can be.
     """
     figure = Figure(figsize=(3.6 * len(panels), 2.9), layout="constrained")
     for axes, (name, curves) in zip(
@@ -109,8 +113,11 @@ def learning_curves(
             marker = "o" if len(rows) < max(2, len(history)) else ""  # one point has no line
             axes.plot(*points, lw=1.2, marker=marker, markersize=3, label=plain(curve))
             values += points[1]
-        positive = min(values, default=0) > 0
-        axes.set(title=plain(name), xlabel="step", yscale="log" if positive else "linear")
+        axes.set(title=plain(name), xlabel="step", xlim=(0, 1.02 * history[-1]["step"]))
+        if name in shares:
+            axes.set_ylim(0, 1.02)
+        elif min(values, default=0) > 0:
+            axes.set_yscale("log")
         axes.spines[["top", "right"]].set_visible(False)
         if len(curves) > 1:
             axes.legend(frameon=False, fontsize=8)

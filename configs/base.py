@@ -180,6 +180,7 @@ def quick(config: ConfigDict, train_size: int = 5_000, epochs: int = 12) -> None
     config.train.epochs = epochs
     config.evaluate.iwae_samples = 10
     config.evaluate.generated = 1_000
+    config.evaluate.every = 200
 
 
 def scale_prior(side: float, canvas: int, variance: float) -> tuple[float, float]:

@@ -5,9 +5,10 @@ python -m experiments.compare runs/mnist3-air-seed0 runs/mnist3-asr-seed0 --out=
 
 from absl import flags
 
+from data_gen.paths import output
 from experiments.results import figures
 from experiments.run import finished, report
-from experiments.run.main import main, output
+from experiments.run.main import main
 
 OUT = flags.DEFINE_string(
     "out", "compare.png", "The figure of reconstructions; that of samples is called *-samples."

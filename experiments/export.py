@@ -8,8 +8,9 @@ They are rounded to half precision, and measured again as they will be loaded.
 from absl import flags
 
 from asr_jax import pretrained
+from data_gen.paths import output
 from experiments.run import finished, report, workdir
-from experiments.run.main import main, output
+from experiments.run.main import main
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A finished run, or one of its seeds' folders.")
 NAME = flags.DEFINE_string("name", None, "What load_pretrained calls it.")

@@ -7,10 +7,11 @@ import numpy as np
 from absl import flags
 
 from asr_jax import plots
+from data_gen.paths import output
 from experiments.results.figures import ENDINGS
 from experiments.run import finished
 from experiments.run.evaluation import samples
-from experiments.run.main import main, output
+from experiments.run.main import main
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A finished run, or one of its seeds' folders.")
 NUM = flags.DEFINE_integer("num", 32, "How many scenes.", lower_bound=1)

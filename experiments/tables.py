@@ -18,10 +18,10 @@ from pathlib import Path
 
 from absl import flags
 
-from data_gen.paths import user_path
+from data_gen.paths import output, user_path
 from experiments.results import figures, page, rows, store
 from experiments.run import workdir
-from experiments.run.main import main, output
+from experiments.run.main import main
 
 ONLY = flags.DEFINE_list("only", [], "Tables to run; all if empty.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds of every row: 0, 1, ...", lower_bound=1)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from asr_jax import parallel, truth
+from asr_jax import parallel
 from data_gen import builder, multi_dsprites, multi_mnist, user_scenes
-from data_gen.paths import user_path
 from data_gen.scenes import Scenes
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class DataConfig:
             )
         scenes = None
         if settings.path:
-            canvas = canvas or user_scenes.canvas(user_path(settings.path, "config.data.path"))
+            canvas = canvas or user_scenes.canvas(settings.path)
         else:
             scenes = builder.scene_config(OBJECTS[settings.objects].SceneConfig, settings)
             canvas = (scenes.canvas, scenes.canvas)
@@ -102,7 +101,7 @@ def load(config: DataConfig) -> Data:
     rows = parallel.own_rows if config.placement == "sharded" else None
     validation = config.split == "validation"
     if config.path:
-        scenes = user_scenes.load_npz(user_path(config.path, "config.data.path"))
+        scenes = user_scenes.load_npz(config.path)
         train, test = user_scenes.split(scenes, config.test_size, config.seed)
         source = config.path
         print(f"{source}: {', '.join(f'data.{name}' for name in GENERATED)} are not looked at")
@@ -151,7 +150,6 @@ def check(run: Run, data: Data) -> int:
         raise ValueError(f"config.train.{error}") from error
     for scenes in (data.train, data.test):
         _check_counts(run, scenes)
-    truth.check(data.test.image, data.test.count, data.test.box)
     _warn_of_counts(run, data.train)
     return run.train.steps(data.train_size)
 

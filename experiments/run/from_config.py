@@ -228,17 +228,14 @@ def _weighted(
         raise ValueError(f"config.constraints.weights: {error}") from error
     changed = []
     for constraint in chosen:
-        ramp = ramps.get(constraint.name)
-        try:
-            changed.append(
-                dataclasses.replace(
-                    constraint,
-                    weight=weights[constraint.name],
-                    ramp=None if ramp is None else tuple(ramp),
-                )
-            )
-        except ValueError as error:
-            raise ValueError(f"config.constraints: {error}") from error
+        name, ramp = constraint.name, ramps.get(constraint.name)
+        ramp = None if ramp is None else tuple(ramp)
+        for field, value in (("weight", weights[name]), ("ramp", ramp)):
+            try:
+                constraint = dataclasses.replace(constraint, **{field: value})
+            except ValueError as error:
+                raise ValueError(f"config.constraints.{field}s.{name}: {error}") from error
+        changed.append(constraint)
     return tuple(changed)
 
 

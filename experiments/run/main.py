@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from asr_jax import processes
 from asr_jax.config import RENAMED
-from data_gen.paths import user_path
+from data_gen import command_line
 from experiments.run import jax_settings
 
 TRACEBACK = flags.DEFINE_bool("traceback", False, "Shows where an error was raised.")
@@ -32,48 +31,34 @@ def main(command: Callable[[list[str]], None]) -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")
-    sys.stdout = _Tolerant(sys.stdout)
+    sys.stdout, sys.stderr = _Tolerant(sys.stdout), _Tolerant(sys.stderr)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     _quiet_orbax()
     jax_settings.keep_programs()
     sys.argv[:] = map(_renamed, sys.argv)
-    app.run(lambda arguments: _run(command, arguments), flags_parser=_parse)
+    command_line.run(command, _frame)
 
 
-def _run(command: Callable[[list[str]], None], arguments: list[str]) -> None:
+@contextlib.contextmanager
+def _frame() -> Iterator[None]:
+    """What a command may raise beside what it refuses."""
     try:
-        command(arguments)
+        yield
     except Stopped as stopped:
         _end(str(stopped))
-    except (ValueError, OSError, FloatingPointError) as error:
+    except command_line.REFUSED as error:
         if TRACEBACK.value:
-            raise
-        _end(f"error: {_line(error)}")
+            traceback.print_exc()
+        _end(f"error: {command_line.line(error)}")
     except (RuntimeError, AssertionError) as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if TRACEBACK.value or not frame.f_code.co_filename.endswith("xla_bridge.py"):
             raise
-        wanted = os.environ.get("JAX_PLATFORMS")
+        wanted, said = os.environ.get("JAX_PLATFORMS"), command_line.line(error) or "none is here"
         _end(
-            f"error: JAX finds no device for JAX_PLATFORMS={wanted!r} ({_line(error) or 'none'}): "
-            "set it to cpu, or unset it"
+            f"error: JAX finds no device for JAX_PLATFORMS={wanted!r} ({said}): set it to cpu, or "
+            "unset it"
         )
-
-
-def _parse(arguments: list[str]) -> list[str]:
-    """Flags as absl has them; what is wrong with one, or with a config, is one line."""
-    try:
-        return flags.FLAGS(arguments)
-    except (AttributeError, KeyError) as error:  # a field that the config does not have
-        field = re.search(r"\w+", str(error))[0]
-        near = re.search(r'mean "(\w+)"', str(error))
-        flag = next((f for f in arguments if re.search(rf"\.{field}(=|$)", f)), "--config")
-        sys.exit(
-            f"error: {flag}: the config has no field {field!r}"
-            + (f": did you mean {near[1]!r}?" if near else "")
-        )
-    except (flags.Error, ValueError, TypeError, OSError, ImportError) as error:
-        sys.exit(f"error: {_line(error)}")
 
 
 def _renamed(argument: str) -> str:
@@ -92,34 +77,6 @@ def _is_primary() -> bool:
         return processes.is_primary()
     except (RuntimeError, AssertionError):  # JAX finds no device
         return True
-
-
-def _line(error: object) -> str:
-    """What an error says, on one line; of a traceback in it, the last."""
-    said = str(error)
-    if "Traceback (most recent" in said:
-        said = said.strip().splitlines()[-1].partition("Error: ")[2]
-    return " ".join(filter(None, map(str.strip, said.splitlines())))
-
-
-def output(name: str, what: str, endings: tuple[str, ...] = ()) -> Path:
-    """The path of a file to write, once it can be written; comes before any work.
-
-    Raises:
-      ValueError: another ending, a folder that is not there or lets nobody write.
-    """
-    path = user_path(name, what)
-    if endings and path.suffix not in endings:
-        raise ValueError(f"{what} must end in one of {', '.join(endings)}, got {name}")
-    if path.is_dir():
-        raise ValueError(f"{what}={name} is a folder: name a file in it")
-    if not path.parent.is_dir():
-        raise ValueError(
-            f"{what}={name}: there is no folder {path.parent}: make it, or name another"
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{what}={name}: {path.parent} cannot be written: name another folder")
-    return path
 
 
 class _Tolerant:

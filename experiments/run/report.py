@@ -21,6 +21,7 @@ from experiments.run.workdir import write_json
 
 SHOWN = 10  # scenes in the figure of reconstructions
 SAMPLES = 32
+SHARES = "held-out scenes"  # the panel of ACC and mean IoU
 # A bound of log p(x), and the share of samples whose boxes are disjoint and inside, go beyond
 # the paper's table.
 TABLE = (*COLUMNS, "iwae", "tidy")
@@ -76,7 +77,9 @@ def draw(
             images, {"inferred": scene}, f"{title}: held-out scenes"
         ),
         "samples": plots.samples(dreams, f"{title}: samples of the prior"),
-        "learning_curves": plots.learning_curves(history, panels(run, history), title),
+        "learning_curves": plots.learning_curves(
+            history, panels(run, history), title, shares=[SHARES]
+        ),
     }
     if "counts" in final:
         figures["counts"] = plots.counts(
@@ -93,11 +96,11 @@ def panels(run: Run, history: Sequence[Mapping]) -> dict[str, list[str]]:
     """What the learning curves show: panel -> names of metrics that the run logged."""
     logged = set().union(*history)
     weighted = [constraint.name for constraint in run.constraints]
-    kls = ["kl_shift", "kl_scale", "kl_appearance"]
+    inferred = run.model.config.count is None
     wanted = {
         "negative ELBO (nats)": ["nelbo", HELD_OUT + "nelbo"],
-        "held-out scenes": [HELD_OUT + "acc", HELD_OUT + "miou"],
-        "KL (nats)": kls if run.model.config.count is not None else ["kl_count", *kls],
+        SHARES: [HELD_OUT + "acc"] * inferred + [HELD_OUT + "miou"],
+        "KL (nats)": ["kl_count"] * inferred + ["kl_shift", "kl_scale", "kl_appearance"],
         "R_num, unweighted (nats)": [name for name in weighted if name in NUMBER],
         "constraints F (pixels)": [name for name in weighted if name not in NUMBER],
     }
