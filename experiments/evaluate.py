@@ -21,7 +21,7 @@ PRETRAINED = flags.DEFINE_list(
 FOLDER = flags.DEFINE_string("folder", str(pretrained.FOLDER), "Where those parameters lie.")
 
 
-def evaluate(arguments: list[str]) -> None:
+def measure_again(arguments: list[str]) -> None:
     for name in PRETRAINED.value:
         one = finished.pretrained(name, user_path(FOLDER.value, "--folder"))
         lines = {"measured": finished.measured(one), "on record": one.final}
@@ -47,4 +47,4 @@ def update_seeds(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(evaluate)
+    main(measure_again)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -44,21 +44,21 @@ def experiment(_) -> None:
     if len(run.seeds) > 1:  # each seed's folder is that of a run of its own
         folders = {seed: folder / f"seed{seed}" for seed in run.seeds}
     todo = processes.on_primary(_open, config, run, scenes, folder, folders)
-    with _quiet_unless_primary():
+    with _told(folder):
         if todo is None:
             print(f"{folder} is finished: its results are in final.json")
             return
         print(f"{run.name}: {scenes.train_size} training scenes from {scenes.source}")
-        try:
-            _train(run, scenes, steps, folder, {seed: folders[seed] for seed in todo})
-            if len(folders) > 1:
-                row = paper_row(run)
-                processes.on_primary(report.finish_seeds, run.name, folders, folder, row)
-        except OSError as error:
-            raise OSError(
-                f"{error}: what {folder} holds is as it was: make room or make it writable, and go "
-                "on with --resume"
-            ) from error
+        row = paper_row(run)
+        for seed, trained in train_seeds(run, scenes, steps, {s: folders[s] for s in todo}):
+            if not isinstance(trained, FloatingPointError):
+                report.finish(run, scenes, trained, seed, folders[seed], row)
+            elif len(folders) == 1:
+                raise trained
+            else:  # the others go on; a failure is a result, and is counted
+                print(f"error: seed {seed}: {trained}", file=sys.stderr)
+        if len(folders) > 1:
+            processes.on_primary(report.finish_seeds, run.name, folders, folder, row)
         print(f"Results are in {folder}")
 
 
@@ -87,23 +87,17 @@ def _open(
     return [seed for seed, one in folders.items() if not workdir.ended(one)]
 
 
-def _train(
-    run: Run, scenes: data.Data, steps: int, folder: Path, folders: Mapping[int, Path]
-) -> None:
-    """Trains and reports every seed that is still to do."""
-    for seed, trained in train_seeds(run, scenes, steps, folders):
-        if not isinstance(trained, FloatingPointError):
-            report.finish(run, scenes, trained, seed, folders[seed], paper_row(run))
-        elif len(run.seeds) == 1:
-            raise trained
-        else:  # the others go on; a failure is a result, and is counted
-            print(f"error: seed {seed}: {trained}", file=sys.stderr)
-
-
 @contextlib.contextmanager
-def _quiet_unless_primary():
-    if processes.is_primary():
-        yield
-        return
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield
+def _told(folder: Path) -> Iterator[None]:
+    """What process 0 alone prints, and what an error of the disk means for the run's folder."""
+    with contextlib.ExitStack() as stack:
+        if not processes.is_primary():
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"{error}: what {folder} holds is as it was: make room or make it writable, and go "
+                "on with --resume"
+            ) from error

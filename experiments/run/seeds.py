@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,20 +47,33 @@ def train_seeds(
     )
     tx = asr_jax.optimizer(run.optimizer, total)
     for group in groups(run, list(folders)):
-        steps = asr_jax.train_seeds if len(group) > 1 else asr_jax.train_steps
+        together = len(group) > 1
+        steps = asr_jax.train_seeds if together else asr_jax.train_steps
         program = parallel.data_parallel(
             functools.partial(steps, model=run.model, constraints=run.constraints, tx=tx),
             kind=run.train.parallel,
             placement=run.data.placement,
         )
-        dispatch = functools.partial(_dispatch, program, images, len(group) > 1)
         loops = {
             seed: train(
                 run, seed, total, len(on_each), tx, folders[seed], Look(run, data.test, seed)
             )
             for seed in group
         }
-        yield from _drive(loops, dispatch).items()
+        with caught(*SIGNALS) as signals, contextlib.closing(Turns(loops)) as turns:
+            while turns.work:
+                works = list(turns.work.values())
+                work = stacked(works) if together else works[0]
+                state, metrics = program(work.state, images, work.indices, work.schedule)
+                done = state, jax.device_get(metrics)
+                each = apart(done, len(works)) if together else [done]
+                stop = processes.any_of(bool(signals))
+                stop = (signals or ["a signal to another process"])[0] if stop else ""
+                for seed, of_seed in zip(list(turns.work), each, strict=True):
+                    turns.go_on(seed, Done(*of_seed, stop))
+            if turns.stopped:
+                raise turns.stopped
+        yield from turns.results.items()
 
 
 def groups(run: Run, seeds: list[int]) -> list[list[int]]:
@@ -75,53 +89,50 @@ def groups(run: Run, seeds: list[int]) -> list[list[int]]:
     return [seeds] if together == "yes" and seeds else [[seed] for seed in seeds]
 
 
-def _drive(loops: dict[int, Iterator], dispatch) -> dict[int, Trained | FloatingPointError]:
-    """Runs loops in step until each has returned, or has failed."""
-    results, work, stopped = {}, {}, []
+class Turns:
+    """Loops that take turns: the work that each asks for, and what became of those that ended."""
 
-    def go_on(seed: int, done: Done | None) -> None:
+    def __init__(self, loops: Mapping[int, Generator[Work, Done, Trained]]):
+        self.work: dict[int, Work] = {}
+        self.results: dict[int, Trained | FloatingPointError] = {}
+        self.stopped: Stopped | None = None  # raised once all have saved
+        self._loops = loops
+        for seed in loops:
+            self.go_on(seed, None)
+
+    def go_on(self, seed: int, done: Done | None) -> None:
+        """Lets a loop go on to its next work, or its end; None starts it."""
+        self.work.pop(seed, None)
         try:
-            work[seed] = loops[seed].send(done)
-            return
+            self.work[seed] = self._loops[seed].send(done)
         except StopIteration as end:
-            results[seed] = end.value
+            self.results[seed] = end.value
         except FloatingPointError as error:  # the others go on
-            results[seed] = error
-        except Stopped as error:  # once the others have saved, too
-            stopped.append(error)
-        work.pop(seed, None)
+            self.results[seed] = error
+        except Stopped as stopped:
+            self.stopped = stopped
 
-    with contextlib.ExitStack() as stack, caught(*SIGNALS) as names:
-        for seed, loop in loops.items():
-            stack.callback(loop.close)
-            go_on(seed, None)
-        while work:
-            seeds = list(work)
-            done = dispatch([work[seed] for seed in seeds])
-            stop = processes.any_of(bool(names)) and (names or ["a signal to another process"])[0]
-            for seed, (state, metrics) in zip(seeds, done, strict=True):
-                go_on(seed, Done(state, metrics, stop or ""))
-        if stopped:
-            raise stopped[0]
-    return {seed: results[seed] for seed in loops}
+    def close(self) -> None:
+        """Lets the loops close what they hold."""
+        with contextlib.ExitStack() as stack:
+            for loop in self._loops.values():
+                stack.callback(loop.close)
 
 
-def _dispatch(
-    program, images: jax.Array, side_by_side: bool, work: Sequence[Work]
-) -> list[tuple[asr_jax.TrainState, dict]]:
-    """The program on what one loop asks for, or several: state and metrics of each."""
-    if not side_by_side:
-        state, metrics = program(work[0].state, images, work[0].indices, work[0].schedule)
-        return [(state, jax.device_get(metrics))]
+def stacked(works: Sequence[Work]) -> Work:
+    """The work of S seeds as `asr_jax.train_seeds` wants it."""
     stack = lambda *leaves: jnp.stack(leaves)  # noqa: E731
-    state, metrics = program(
-        jax.tree.map(stack, *(one.state for one in work)),
-        images,
-        jnp.stack([one.indices for one in work], axis=-1),  # [n, B, S]
-        jax.tree.map(stack, *(one.schedule for one in work)),
+    states, indices, schedules = zip(*works, strict=True)
+    return Work(
+        jax.tree.map(stack, *states),  # [S, ...]
+        jnp.stack(indices, axis=-1),  # [n, B, S]
+        jax.tree.map(stack, *schedules),  # [S, n]
     )
-    metrics = jax.device_get(metrics)
-    return [jax.tree.map(lambda x, i=i: x[i], (state, metrics)) for i in range(len(work))]
+
+
+def apart(tree: Any, seeds: int) -> list[Any]:
+    """Arrays [S, ...] -> a tree of each seed."""
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(seeds)]
 
 
 @contextlib.contextmanager
