@@ -146,7 +146,10 @@ class Checkpoints:
           CheckpointError: it is damaged, or another model's: names the first arrays that differ.
         """
         self._check(step)
-        stored = _state_handler().restore(self._folder(step, "state"))["params"]
+        handler, folder = _state_handler(), self._folder(step, "state")
+        # As NumPy's: the devices that they were on may not be here.
+        whole = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), handler.metadata(folder))
+        stored = handler.restore(folder, args=ocp.args.StandardRestore(whole))["params"]
         self._check_like(step, stored, like, "params/")
         return jax.tree.map(jnp.asarray, stored)
 

@@ -77,6 +77,10 @@ class ModelConfig:
         _one_of(self, "prior", PRIORS)
         _one_of(self, "likelihood", LIKELIHOODS)
         _one_of(self, "estimator", ESTIMATORS)
+        for field in ("max_objects", "window", "appearance", "lstm", "head", "encoder_hidden"):
+            _whole_number(self, field)
+        if self.count is not None:
+            _whole_number(self, "count")
         _within(self, "max_objects", 1, MAX_OBJECTS)
         for field in ("window", "appearance", "lstm", "head"):
             _within(self, field, 1, MAX_SIZE)
@@ -182,6 +186,12 @@ def _one_of(config, field: str, allowed: tuple[str, ...]) -> None:
     value = getattr(config, field)
     if value not in allowed:
         raise ValueError(f"{field} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _whole_number(config, field: str) -> None:
+    value = getattr(config, field)
+    if not whole([value]):
+        raise ValueError(f"{field} must be a whole number, got {value!r}")
 
 
 def _within(config, field: str, low: float, high: float, remark: str = "") -> None:

@@ -103,7 +103,7 @@ def nearest(images: np.ndarray, others: np.ndarray, batch_size: int = 1000) -> n
     Raises:
       ValueError: images of two sizes, or out of range.
     """
-    images = np.asarray(check(images))
+    images = np.asarray(check(images, may_be_black=True))
     others = np.asarray(check(others, images.shape[1:], "others"))
 
     def of(some):  # [b, H, W]

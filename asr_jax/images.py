@@ -22,13 +22,19 @@ SAMPLE = 10_000  # pixels that a median is taken of
 STRETCH = "rescale them, such as np.interp(images, (images.min(), images.max()), (0, 1))"
 
 
-def check(images: Any, canvas: tuple[int, int] | None = None, name: str = "images") -> Any:
+def check(
+    images: Any,
+    canvas: tuple[int, int] | None = None,
+    name: str = "images",
+    may_be_black: bool = False,
+) -> Any:
     """Images that may come in, as they are but in this machine's byte order.
 
     Args:
       images: [B, H, W]: uint8, bool, or floats in [0, 1].
       canvas: the (H, W) that they must have; None: any.
       name: what messages call them.
+      may_be_black: as generated ones may; otherwise there is a warning.
 
     Raises:
       ValueError: another shape, another dtype, no images, values out of range.
@@ -48,7 +54,7 @@ def check(images: Any, canvas: tuple[int, int] | None = None, name: str = "image
             f"{_cast(images)}"
         )
     if _known(images):
-        _check_values(np.asarray(images), name)
+        _check_values(np.asarray(images), name, may_be_black)
     return images
 
 
@@ -83,7 +89,7 @@ def warn(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
-def _check_values(images: np.ndarray, name: str) -> None:
+def _check_values(images: np.ndarray, name: str, may_be_black: bool) -> None:
     low, high = images.min(), images.max()
     if _floating(images):
         low, high = float(low), float(high)
@@ -103,7 +109,7 @@ def _check_values(images: np.ndarray, name: str) -> None:
             "or cast to bool"
         )
     largest = float(high) * (1 if images.dtype == np.uint8 else 255)
-    if largest < DARK:
+    if largest < DARK and not may_be_black:
         warn(f"{name} are nearly black: the largest pixel is {largest:.0f} of 255: rescale them")
 
 

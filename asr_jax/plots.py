@@ -48,8 +48,8 @@ def reconstructions(images: np.ndarray, scenes: Mapping[str, Scene], title: str 
       scenes: label of a row -> how the images were explained.
       title: above the figure.
     """
-    plain = Scene(images, np.zeros(len(images), np.int32), np.zeros((len(images), 0, 4)))
-    return rows({"image": plain} | dict(scenes), title)
+    originals = Scene(images, np.zeros(len(images), np.int32), np.zeros((len(images), 0, 4)))
+    return rows({"image": originals} | dict(scenes), title)
 
 
 def rows(scenes: Mapping[str, Scene], title: str = "") -> Figure:
@@ -59,7 +59,7 @@ def rows(scenes: Mapping[str, Scene], title: str = "") -> Figure:
     figure = Figure(figsize=_size(canvases, columns, len(scenes), 0.4), layout="constrained")
     axes = figure.subplots(len(scenes), columns, squeeze=False)
     for row, (label, scene) in zip(axes, scenes.items(), strict=True):
-        row[0].set_ylabel(textwrap.fill(plain(label), 14))  # as much as a row is high
+        row[0].set_ylabel(plain(textwrap.fill(label, 14)))  # as much as a row is high
         for cell, canvas, box, count in zip(
             row, scene.canvas, scene.boxes, scene.count, strict=True
         ):

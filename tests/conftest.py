@@ -5,8 +5,9 @@ import tempfile
 
 # Eight devices meet at every collective; on a busy machine one may come late.
 patience = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
-# Tests do little but compile: each program once for all processes of a session, and not too well.
-quickly = "--xla_backend_optimization_level=0"
+# Tests do little but compile: each program once for all processes of a session, not too well, and
+# without the emitters that take twice as long to write as the code that was there before them.
+quickly = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {patience} {quickly}"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # set, it serves the next session as well

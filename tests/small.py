@@ -42,9 +42,10 @@ def small_images(batch: int = BATCH, seed: int = 0) -> np.ndarray:
     return grey.astype(np.float32)
 
 
-def image_keys(batch: int = BATCH, seed: int = 0) -> jax.Array:
+def image_keys(batch: int = BATCH, seed: int = 0, key: jax.Array | None = None) -> jax.Array:
     """One key an image, [B]: what one key stands for."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(batch))
+    key = jax.random.key(seed) if key is None else key
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
 
 
 def with_leaf(params: dict, path: tuple[str, ...], change) -> dict:

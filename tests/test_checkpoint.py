@@ -1,6 +1,7 @@
 """Saving and restoring: bit for bit, latest and best kept, damage and another model refused."""
 
 import errno
+import functools
 import os
 import shutil
 
@@ -9,33 +10,60 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from asr_jax import Checkpoints, OptimizerConfig, init_state, optimizer
+from asr_jax import Checkpoints, OptimizerConfig, TrainState, optimizer
 from asr_jax.parallel import replicate
-from tests.small import small_model, tree_max_difference
+from tests.small import small_model, small_params, tree_max_difference
 
 TX = optimizer(OptimizerConfig(), 10)
 
 
-def state(seed=0, **changes):
-    return init_state(small_model(**changes), TX, seed)
+@functools.cache
+def state(seed=0, kind="threefry2x32", **changes):
+    # Few arrays, of which each is a file's worth of work.
+    model = small_model(encoder="raw", hidden=(8,), prior="fixed", **changes)
+    params = small_params(model, seed)
+    return TrainState(jnp.int32(seed), params, TX.init(params), jax.random.key(seed, impl=kind))
 
 
 def arrays(state):
     return state.step, state.params, state.opt_state, jax.random.key_data(state.key)
 
 
-def test_a_restored_state_is_the_saved_one_bit_for_bit(tmp_path):
-    saved = state(0).replace(step=jnp.int32(7))
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(7, saved, {"config": "text"}, 1.0)
+def saved(folder, step, state):
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(step, state, {"config": "text"}, 1.0)
     checkpoints.close()
-    again = Checkpoints(tmp_path)
+    return Checkpoints(folder)
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_a_restored_state_is_the_saved_one_bit_for_bit(tmp_path, kind):
+    before = state(0, kind).replace(step=jnp.int32(7))
+    again = saved(tmp_path, 7, before)
     assert again.latest_step() == 7
     assert again.description(7) == {"config": "text"}
-    restored = again.restore(7, state(1))
-    assert jax.tree.structure(restored) == jax.tree.structure(saved)
-    assert tree_max_difference(arrays(restored), arrays(saved)) == 0
-    assert restored.key.dtype == saved.key.dtype
+    restored = again.restore(7, state(1, kind))
+    assert jax.tree.structure(restored) == jax.tree.structure(before)
+    assert tree_max_difference(arrays(restored), arrays(before)) == 0
+    assert restored.key.dtype == before.key.dtype and restored.key == before.key
+
+
+def test_parameters_are_restored_whatever_the_key_the_optimiser_and_the_devices(
+    tmp_path, monkeypatch
+):
+    """On eight devices of which this machine has one, with a key of another kind."""
+    checkpoints = saved(tmp_path, 3, replicate(state(0, "rbg")))
+    with pytest.raises(ValueError, match=r"key has shape \(4,\) there and \(2,\) here"):
+        checkpoints.restore(3, state())
+    devices = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda *_: devices)
+    params = checkpoints.restore_params(3, state(1).params)
+    assert tree_max_difference(params, state().params) == 0
+    assert {type(x) for x in jax.tree.leaves(params)} == {type(jnp.zeros(1))}
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
+    assert tree_max_difference(checkpoints.restore_params(3, shapes), params) == 0
+    with pytest.raises(ValueError, match="another model: params/.* has shape .*: use the config"):
+        checkpoints.restore_params(3, state(lstm=12).params)
 
 
 def test_the_latest_and_the_best_stay_also_across_a_restart(tmp_path):
@@ -58,20 +86,16 @@ def test_an_empty_folder_has_no_step(tmp_path):
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name_and_shape(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(3, state(), {}, 1.0)
-    checkpoints.close()
+    checkpoints = saved(tmp_path, 3, state())
     message = r"step 3 belongs to another model: params/.* has shape .*: use the config"
     with pytest.raises(ValueError, match=message):
-        Checkpoints(tmp_path).restore(3, state(lstm=12))
+        checkpoints.restore(3, state(lstm=12))
     with pytest.raises(ValueError, match="presence.* and none here"):
-        Checkpoints(tmp_path).restore(3, state(count=3))
+        checkpoints.restore(3, state(count=3))
 
 
 def test_half_written_checkpoints_are_not_seen(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state(), {}, 1.0)
-    checkpoints.close()
+    saved(tmp_path, 1, state())
     (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
     assert Checkpoints(tmp_path).latest_step() == 1
     restored = Checkpoints(tmp_path).restore(1, state(1))
@@ -82,14 +106,12 @@ def test_half_written_checkpoints_are_not_seen(tmp_path):
 
 @pytest.mark.parametrize("before, after", [(8, 1), (1, 8)])
 def test_a_state_of_some_devices_is_restored_onto_others(tmp_path, before, after):
-    saved = replicate(state(0), jax.devices()[:before])
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(3, saved, {}, 1.0)
-    checkpoints.close()
-    restored = Checkpoints(tmp_path).restore(3, replicate(state(1), jax.devices()[:after]))
-    assert {len(leaf.devices()) for leaf in jax.tree.leaves(saved)} == {before}
+    ours = replicate(state(0), jax.devices()[:before])
+    there = replicate(state(1), jax.devices()[:after])
+    restored = saved(tmp_path, 3, ours).restore(3, there)
+    assert {len(leaf.devices()) for leaf in jax.tree.leaves(ours)} == {before}
     assert {len(leaf.devices()) for leaf in jax.tree.leaves(restored)} == {after}
-    assert tree_max_difference(arrays(restored), arrays(saved)) == 0
+    assert tree_max_difference(arrays(restored), arrays(ours)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -138,17 +160,34 @@ DAMAGE = {  # the file, what happens to it, what is said about it
 }
 
 
-@pytest.mark.parametrize("name, harm, said", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_checkpoint_is_known_and_its_step_can_be_saved_again(
-    intact, tmp_path, name, harm, said
-):
-    folder = shutil.copytree(intact, tmp_path / "copy")
-    path = folder / "2" / name
-    harm(largest(path) if name == "state/ocdbt.process_0" else path)
-    checkpoints = Checkpoints(folder)
+@pytest.fixture
+def damaged(intact, tmp_path):
+    """(name in DAMAGE) -> a folder whose second step is so."""
+
+    def damage(name):
+        folder = shutil.copytree(intact, tmp_path / "copy")
+        file, harm, _ = DAMAGE[name]
+        path = folder / "2" / file
+        harm(largest(path) if file == "state/ocdbt.process_0" else path)
+        return folder
+
+    return damage
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_checkpoint_is_known_and_refused(damaged, name):
+    checkpoints = Checkpoints(damaged(name))
     assert checkpoints.steps() == [1, 2] and checkpoints.damage(1) is None
-    with pytest.raises(ValueError, match=f"step 2 in .* is damaged .*{said}.*: use another"):
-        checkpoints.restore(2, state())
+    message = f"step 2 in .* is damaged .*{DAMAGE[name][2]}.*: use another of the steps 1, 2"
+    for restore in (checkpoints.restore, checkpoints.restore_params):
+        with pytest.raises(ValueError, match=message):
+            restore(2, state())
+
+
+@pytest.mark.parametrize("name", ["arrays cut", "loss empty", "loss gone", "state gone"])
+def test_the_step_of_a_damaged_checkpoint_can_be_saved_again(damaged, name):
+    folder = damaged(name)
+    checkpoints = Checkpoints(folder)
     assert checkpoints.set_aside(2) == folder / "2.damaged"
     assert checkpoints.latest_step() == 1 and (folder / "2.damaged").is_dir()
     restored = checkpoints.restore(1, state())
@@ -197,9 +236,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_and_the_older_one_stays
     tmp_path, monkeypatch
 ):
     """The disk fills up while a thread of orbax writes: the next call says so."""
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state(1), {}, 1.0)
-    checkpoints.close()
+    saved(tmp_path, 1, state(1))
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -208,7 +208,7 @@ def test_a_setting_that_breaks_its_rule_is_refused(field, value, message):
 
 @pytest.mark.parametrize("field", ["weights", "prior_weights"])
 def test_a_weight_below_0_is_refused(field):
-    message = rf"constraints.*{field}.F2 must be at least 0, got -1.0"
+    message = rf"config.constraints.{field}.F2.* must be at least 0.*, got -1.0"
     refuse(message, dsprites3.get_config("asr"), **{f"constraints__{field}__F2": -1.0})
 
 
@@ -226,7 +226,7 @@ def test_a_weight_on_the_prior_belongs_to_a_weighted_constraint():
     [(0.2, 0.2), (1, 0), (), (0.1,), (0, 1, 2), ("a", "b")],
 )
 def test_bad_ramps_are_refused(ramp):
-    message = r"constraints: F1.*ramp.* must be \(start, end\) with 0 <= start"
+    message = r"constraints.ramps.F1: the ramp of 'F1' must be \(start, end\) with 0 <= start"
     refuse(message, mnist3.get_config("asr"), constraints__ramps__F1=ramp)
 
 

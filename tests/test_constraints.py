@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from asr_jax import Constraint, Gaussian, Latents, Posterior, overlap_constraints
-from asr_jax.constraints.base import evaluate, penalty
-from asr_jax.constraints.overlap import Size, overlap
+from asr_jax import (
+    Constraint,
+    Gaussian,
+    Latents,
+    Posterior,
+    number_constraints,
+    overlap_constraints,
+)
+from asr_jax.constraints.base import default_weights, penalty, values
+from asr_jax.constraints.overlap import Similar, Size, overlap
 from asr_jax.distributions import known_presence
 
 CANVAS = (50, 50)
@@ -38,7 +45,8 @@ def posterior(objects, canvas=CANVAS, logits=None):
     )
 
 
-def values(q, canvas=CANVAS):
+def pixels(q, canvas=CANVAS):
+    """F1..F7 of every image."""
     return {name: np.asarray(f(q, canvas)) for name, f in F.items()}
 
 
@@ -47,12 +55,12 @@ def test_a_feasible_layout_violates_nothing():
     q = posterior(
         [[(6, 6, 12), (18, 6, 12), (6, 44, 12)], [(25, 7, 14), (25, 30, 12), (44, 44, 12)]]
     )
-    for name, value in values(q).items():
+    for name, value in pixels(q).items():
         np.testing.assert_allclose(value, 0, atol=2e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(
-    "name, objects, pixels",
+    "name, objects, expected",
     [
         # Both orders of the pair: 2 * (12 - max(5, 3)).
         ("F1", [(20, 20, 12), (25, 23, 12)], 14.0),
@@ -71,13 +79,13 @@ def test_a_feasible_layout_violates_nothing():
         ("F7", [(20, 20, 12), (40, 40, 14.5)], 0.0),
     ],
 )
-def test_a_violation_costs_its_pixels(name, objects, pixels):
-    np.testing.assert_allclose(values(posterior([objects]))[name], [pixels], atol=2e-4)
+def test_a_violation_costs_its_pixels(name, objects, expected):
+    np.testing.assert_allclose(pixels(posterior([objects]))[name], [expected], atol=2e-4)
 
 
 def test_edges_follow_a_canvas_that_is_not_square():
     q = posterior([[(38, 28, 12), (10, 10, 12)]], canvas=(30, 40))
-    result = values(q, (30, 40))
+    result = pixels(q, (30, 40))
     np.testing.assert_allclose(result["F3"], [4.0], atol=1e-4)  # 38 + 6 - width
     np.testing.assert_allclose(result["F5"], [4.0], atol=1e-4)  # 28 + 6 - height
     np.testing.assert_allclose(result["F2"] + result["F4"], [0.0], atol=1e-4)
@@ -113,7 +121,7 @@ def test_the_expectation_over_n_is_exact():
     rng = np.random.default_rng(0)
     objects, logits = random_objects(rng), rng.normal(size=(6, 4))
     u = expit(logits)
-    result = values(posterior(objects, logits=jnp.asarray(logits, jnp.float32)))
+    result = pixels(posterior(objects, logits=jnp.asarray(logits, jnp.float32)))
     for b in range(6):
         q = [np.prod(u[b, :n]) * (1 - u[b, n] if n < 4 else 1) for n in range(5)]
         for name in F:
@@ -123,9 +131,9 @@ def test_the_expectation_over_n_is_exact():
 
 def test_the_order_of_the_objects_does_not_matter():
     objects = random_objects(np.random.default_rng(1), batch=1, steps=3)
-    first = values(posterior(objects))
+    first = pixels(posterior(objects))
     for order in itertools.permutations(range(3)):
-        other = values(posterior(objects[:, list(order)]))
+        other = pixels(posterior(objects[:, list(order)]))
         for name in F:
             np.testing.assert_allclose(first[name], other[name], rtol=1e-5)
 
@@ -151,26 +159,110 @@ def test_gradients_follow_the_existence_of_the_later_object():
     np.testing.assert_allclose(gradient, [d1, 0, d3], rtol=1e-4, atol=1e-6)
 
 
-def test_negative_values_are_not_a_reward():
-    f = {"a": jnp.array([-3.0, 2.0])}
-    np.testing.assert_allclose(penalty(f, {"a": 2.0}, jnp.zeros(2)), [0.0, 4.0])
+def test_only_what_is_beyond_the_tolerance_costs():
+    found = {"a": jnp.array([-3.0, 2.0, 0.4]), "b": jnp.array([5.0, 0.5, -1.0])}
+    constraints = (Constraint("a", overlap), Constraint("b", overlap, tolerance=0.5))
+    # 2 max(a, 0) + 3 max(b - 0.5, 0): what is below costs nothing, and is no reward.
+    expected = [0 + 3 * 4.5, 2 * 2.0 + 0, 2 * 0.4 + 0]
+    np.testing.assert_allclose(penalty(constraints, found, {"a": 2.0, "b": 3.0}), expected)
+    assert penalty((), {}, {}) == 0
 
 
-def test_size_bounds_are_checked():
+def test_a_weight_for_every_constraint_and_a_constraint_for_every_weight():
+    found = {"a": jnp.zeros(2), "b": jnp.zeros(2)}
+    constraints = (Constraint("a", overlap), Constraint("b", overlap))
+    for weights, message in (
+        ({"a": 1.0}, "constraints without a weight: b: add them to weights, or leave"),
+        ({"a": 1.0, "b": 1.0, "d": 1.0}, "weights without a constraint: d; the .* are a, b: check"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            penalty(constraints, found, weights)
+
+
+def test_the_weights_that_constraints_carry_are_the_papers():
+    assert default_weights(overlap_constraints(tight=12.0)) == {
+        **dict(F1=1, F2=1, F3=1, F4=1, F5=1, F6=20, F7=10),
+        "tight": 1,
+    }
+    assert default_weights(number_constraints([1, 3])) == {"number": 10, "balance": 100}
+    (size, *_) = (c for c in overlap_constraints() if c.name == "F6")
+    assert size.functional == Size(11.0, 15.0)  # the paper's digits
+
+
+def test_constraints_are_equal_when_they_compile_to_the_same():
+    ours = overlap_constraints(2.0, 5.0)
+    assert ours == overlap_constraints(2.0, 5.0) and hash(ours) == hash(
+        overlap_constraints(2.0, 5.0)
+    )
+    assert ours != overlap_constraints(2.0, 6.0)
+    one = Constraint("a", overlap)
+    assert one == Constraint("a", overlap, weight=7.0, ramp=(0.1, 0.5))
+    assert one != Constraint("a", overlap, tolerance=0.1) and one != Constraint("b", overlap)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(name="nelbo"), "a constraint cannot be named 'nelbo', the name of a metric: choose"),
+        (dict(weight=-1.0), "weight of 'a' must be at least 0 and finite, got -1.0: a negative"),
+        (dict(weight=NAN), "weight of 'a' must be at least 0 and finite, got nan"),
+        (dict(weight=INF), "weight of 'a' must be at least 0 and finite, got inf"),
+        (dict(tolerance=-0.1), "tolerance of 'a' must be at least 0 and finite, got -0.1"),
+        (dict(tolerance=INF), "tolerance of 'a' must be at least 0 and finite, got inf"),
+        *(
+            (dict(ramp=ramp), r"ramp of 'a' must be \(start, end\) with 0 <= start < end, .* got ")
+            for ramp in (
+                *((0.5, 0.5), (0.8, 0.2), (-0.1, 0.5), (0.5, NAN), (NAN, 0.5), (0.1, INF)),
+                *((0.5,), (0.1, 0.2, 0.3), ("a", "b"), 0.5, (None, 1.0)),
+            )
+        ),
+    ],
+)
+def test_what_no_constraint_can_be_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Constraint(**{"name": "a", "functional": overlap} | fields)
+
+
+def test_weights_tolerances_and_ramps_at_their_ends_are_taken():
+    Constraint("a", overlap, weight=0.0, tolerance=0.0, ramp=(0.0, 1.0))
+    Constraint("a", overlap, weight=1e6, tolerance=1e6, ramp=[0.5, 2.0])
+
+
+def test_bounds_in_pixels_are_checked():
     with pytest.raises(ValueError, match="0 <= c_min <= c_max .*got 15 and 11"):
-        Size(15, 11)
+        overlap_constraints(15, 11)
+    with pytest.raises(ValueError, match="0 <= c_min <= c_max .*got 0 and inf"):
+        Size(0, INF)
+    with pytest.raises(ValueError, match=r"epsilon must be at least 0 \(pixels\), got -1"):
+        Similar(-1)
+    for tight in (10.0, INF):
+        with pytest.raises(ValueError, match="tight must be at least c_min=11.0 .*, got "):
+            overlap_constraints(tight=tight)
+
+
+def test_sides_that_no_image_can_have_are_refused():
+    q = posterior([[(20, 20, 12)]], canvas=(50, 40))
+    message = (
+        r"c_min=41.0 pixels is more than the shorter edge of a canvas of \(50, 40\): sides are"
+    )
+    with pytest.raises(ValueError, match=message):
+        values(overlap_constraints(41.0, 45.0), q, (50, 40))
+    values(overlap_constraints(40.0, 45.0), q, (50, 40))
 
 
 def test_two_constraints_of_one_name_are_refused():
     twice = overlap_constraints(11.0, 15.0)[:1] * 2
     with pytest.raises(ValueError, match="two constraints are named 'F1'"):
-        evaluate(twice, posterior([[(20, 20, 12)]]), CANVAS)
+        values(twice, posterior([[(20, 20, 12)]]), CANVAS)
 
 
 def test_a_functional_that_keeps_an_axis_is_refused():
     sides = Constraint("sides", lambda q, canvas: q.latents.scale[..., 0])
     with pytest.raises(ValueError, match=r"'sides' must return one value an image, \(2,\), got"):
-        evaluate((sides,), posterior([[(20, 20, 12)] * 2] * 2), CANVAS)
+        values((sides,), posterior([[(20, 20, 12)] * 2] * 2), CANVAS)
 
 
 def test_a_constraint_on_the_mean_says_the_same_of_every_image():
@@ -185,22 +277,17 @@ def test_a_constraint_on_the_mean_says_the_same_of_every_image():
     mean = np.mean(np.float64(q.latents.shift), axis=0)
     expected = np.full(6, np.square(mean).sum() - 1)
     assert np.abs(expected[0]) > 0.1
-    np.testing.assert_allclose(evaluate((constraint,), q, CANVAS)["spread"], expected, rtol=1e-5)
+    np.testing.assert_allclose(values((constraint,), q, CANVAS)["spread"], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [None, 0])
 def test_a_statistic_that_is_not_one_an_image_is_refused(axis):
     lost = Constraint("lost", lambda q, canvas: q.latents.shift.sum(axis), of_mean=jnp.sum)
     with pytest.raises(ValueError, match=r"'lost' must return one value an image, \(2,\), got"):
-        evaluate((lost,), posterior([[(20, 20, 12)] * 3] * 2), CANVAS)
-
-
-def test_the_name_of_a_metric_is_refused():
-    with pytest.raises(ValueError, match="cannot be named 'nelbo'"):
-        Constraint("nelbo", overlap)
+        values((lost,), posterior([[(20, 20, 12)] * 3] * 2), CANVAS)
 
 
 def test_an_of_mean_that_keeps_an_axis_is_refused():
     sides = Constraint("sides", lambda q, canvas: q.latents.scale[..., 0], of_mean=jnp.abs)
     with pytest.raises(ValueError, match=r"of_mean of 'sides' must return a scalar, got \(2,\)"):
-        evaluate((sides,), posterior([[(20, 20, 12)] * 2] * 2), CANVAS)
+        values((sides,), posterior([[(20, 20, 12)] * 2] * 2), CANVAS)

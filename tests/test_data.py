@@ -27,7 +27,7 @@ def check(config, *counts, **keywords):
 def test_more_objects_than_the_model_has_steps_are_refused(train, test):
     """In the held-out scenes as well: before hours of training, and not after."""
     config = mnist14.get_config("pprior")
-    config.model.max_objects = 3
+    config.model.max_objects, config.constraints.counts = 3, (1, 3)
     message = r"K must be at least max\(counts\)=4, got 3: set config.model.max_objects=4"
     with pytest.raises(ValueError, match=message):
         check(config, *train, test=test)

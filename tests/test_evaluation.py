@@ -6,139 +6,156 @@ import numpy as np
 import pytest
 from scipy.special import rel_entr
 
-from asr_jax import elbo, evaluate, number_constraints, overlap_constraints
-from asr_jax.evaluate import map_batches, summarise
-from tests.small import small_images, small_model, with_leaf
+from asr_jax import elbo, evaluate, iwae, number_constraints, overlap_constraints, summarise
+from asr_jax.evaluation import map_batches
+from tests.small import (
+    PRESENCE_KERNEL,
+    image_keys,
+    small_images,
+    small_model,
+    small_params,
+    with_leaf,
+)
 from tests.test_distributions import enumerated_pmf
-from tests.test_objective import PRESENCE_KERNEL
+from tests.test_metrics import mean_iou_by_scipy
 
-CONSTRAINTS = overlap_constraints(2.0, 5.0)
+MODEL, NUMBER = small_model(), 20
+CONSTRAINTS = (*overlap_constraints(2.0, 5.0), *number_constraints((1, 3)))
+IMAGES = (small_images(NUMBER) * 255).astype(np.uint8)
+COUNT = np.arange(NUMBER) % 4
+BOX = np.tile(np.array([[1, 1, 5, 5], [6, 6, 10, 10], [0, 6, 4, 10.0]]), (NUMBER, 1, 1))
 
 
-def data(count=7):
-    images = (small_images(count) * 255).astype(np.uint8)
-    true_count = np.arange(count, dtype=np.int32) % 4
-    box = np.tile(
-        np.array([[1, 1, 5, 5], [6, 6, 10, 10], [0, 6, 4, 10]], np.float32), (count, 1, 1)
+@pytest.fixture(scope="module")
+def params():
+    """Of which the posterior over n differs from image to image."""
+    return with_leaf(small_params(MODEL, 2), PRESENCE_KERNEL, lambda kernel: 30 * kernel)
+
+
+def evaluated(params, key, batch_size, model=MODEL):
+    return evaluate(
+        params,
+        key,
+        IMAGES,
+        COUNT,
+        BOX,
+        model=model,
+        constraints=CONSTRAINTS,
+        batch_size=batch_size,
     )
-    return images, true_count, box
 
 
-def test_results_do_not_depend_on_the_size_of_the_chunks():
-    model = small_model()
-    params = model.init(jax.random.key(0))
-    arguments = dict(model=model, constraints=CONSTRAINTS)
-    whole = evaluate(params, jax.random.key(1), *data(), **arguments)
-    for size in (1, 3, 7, 100):
-        parts = evaluate(params, jax.random.key(1), *data(), batch_size=size, **arguments)
-        assert parts.keys() == whole.keys()
-        for name, value in parts.items():
-            assert value.shape == ((7, 4) if name == "count_probs" else (7,))
-            np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-5, err_msg=name)
+@pytest.fixture(scope="module")
+def values(params):
+    return evaluated(params, jax.random.key(1), 250)
 
 
-def test_nelbo_is_the_negative_elbo_of_the_same_noise():
-    model = small_model()
-    params, (images, count, box) = model.init(jax.random.key(0)), data()
-    terms = elbo(params, jax.random.key(5), images / np.float32(255), model=model)
-    values = evaluate(params, jax.random.key(5), images, count, box, model=model)
-    np.testing.assert_allclose(values["nelbo"], -terms.elbo, rtol=1e-5)
+@pytest.fixture(scope="module")
+def modes(params):
+    """What the posterior says without noise: P(n) [N, K+1], objects and boxes, in float64."""
+    found = []
+    for chunk in np.split(IMAGES / np.float32(255), NUMBER // 4):
+        q = MODEL.posterior(params, None, chunk)
+        middle = 6 * (np.tanh(np.float64(q.latents.shift)) + 1)
+        half = 6 / (1 + np.exp(-np.float64(q.latents.scale)))
+        objects = np.float64(MODEL.render(params, q.latents))
+        box = np.concatenate([middle - half, middle + half], -1)
+        found.append((np.stack([enumerated_pmf(x) for x in q.presence_logits]), objects, box))
+    return [np.concatenate(x) for x in zip(*found, strict=True)]
 
 
-def test_squared_error_and_count_come_from_the_mode():
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_results_do_not_depend_on_the_size_of_the_chunks(params, kind):
+    """20 images over 8 devices, in one chunk of 24 or in three of 8."""
+    key = jax.random.key(1, impl=kind)
+    whole, parts = evaluated(params, key, 250), evaluated(params, key, 3)
+    assert parts.keys() == whole.keys()
+    for name, value in parts.items():
+        shape = {"count_probs": (NUMBER, 4), "balance": ()}.get(name, (NUMBER,))
+        assert value.shape == whole[name].shape == shape
+        np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_nelbo_is_the_negative_elbo_of_the_same_noise(params, values):
+    for first in (0, 16):
+        rows = slice(first, first + 4)
+        keys = image_keys(NUMBER, seed=1)[rows]
+        terms = elbo(params, keys, IMAGES[rows] / np.float32(255), model=MODEL)
+        np.testing.assert_allclose(values["nelbo"][rows], -terms.elbo, rtol=1e-5)
+        for name in ("log_likelihood", "kl_count", "kl_shift", "kl_scale", "kl_appearance"):
+            expected = getattr(terms, name)
+            np.testing.assert_allclose(values[name][rows], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_squared_error_and_count_come_from_the_mode(values, modes):
     """n is the most likely count, and the canvas the sum of the first n objects, by hand."""
-    model = small_model()
-    params, (images, count, box) = model.init(jax.random.key(2)), data()
-    x = images / np.float32(255)
-    posterior = model.posterior(params, None, x)
-    u = 1 / (1 + np.exp(-np.asarray(posterior.presence_logits, np.float64)))
-    objects = np.asarray(model.render(params, posterior.latents), np.float64)
-    values = evaluate(params, jax.random.key(1), images, count, box, model=model)
-    for b in range(len(x)):
-        q = [np.prod(u[b, :n]) * (1 - u[b, n] if n < 3 else 1) for n in range(4)]
-        n = int(np.argmax(q))
-        canvas = np.clip(objects[b, :n].sum(0), 0, 1)
-        assert values["count"][b] == n
-        assert values["acc"][b] == (n == count[b])
-        np.testing.assert_allclose(values["se"][b], np.square(x[b] - canvas).sum(), rtol=1e-4)
+    for b, (pmf, objects, box) in enumerate(zip(*modes, strict=True)):
+        n = int(np.argmax(pmf))
+        canvas = np.clip(objects[:n].sum(0), 0, 1)
+        assert values["count"][b] == n and values["acc"][b] == (n == COUNT[b])
+        error = np.square(IMAGES[b] / 255 - canvas).sum()
+        np.testing.assert_allclose(values["se"][b], error, rtol=1e-4)
+        iou = mean_iou_by_scipy(box[:n], n, BOX[b], COUNT[b])
+        np.testing.assert_allclose(values["miou"][b], iou, rtol=1e-4, atol=1e-6)
+    assert len(set(values["count"])) > 2 and 0 < values["acc"].mean() < 1
 
 
-def decided(model):
-    """Parameters whose posterior over n differs from image to image."""
-    params = model.init(jax.random.key(4))
-    return with_leaf(params, PRESENCE_KERNEL, lambda kernel: 30 * kernel)
-
-
-def pmf(posterior):
-    return np.stack([enumerated_pmf(row) for row in posterior.presence_logits])
-
-
-def test_count_probs_are_those_of_the_mode():
-    model = small_model()
-    params, (images, count, box) = decided(model), data()
-    values = evaluate(params, jax.random.key(1), images, count, box, model=model, batch_size=3)
-    expected = pmf(model.posterior(params, None, images / np.float32(255)))
-    assert np.ptp(expected, axis=0).max() > 0.1
+def test_count_probs_are_those_of_the_mode(values, modes):
+    assert np.ptp(modes[0], axis=0).max() > 0.1
     np.testing.assert_allclose(values["count_probs"].sum(1), 1, rtol=2e-6)
-    np.testing.assert_allclose(values["count_probs"], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(values["count_probs"], modes[0], rtol=1e-4, atol=1e-6)
 
 
-def test_a_constraint_on_the_mean_is_one_number_of_the_whole_data_set():
-    model = small_model()
-    params, (images, *_) = decided(model), data(5)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(1), jnp.arange(5))
-    q = pmf(model.posterior(params, keys, images / np.float32(255)))[:, (1, 3)]
+def test_a_constraint_on_the_mean_is_one_number_of_the_whole_data_set(params, values):
+    keys = image_keys(NUMBER, seed=1).reshape(-1, 4)
+    chunks = np.split(IMAGES / np.float32(255), NUMBER // 4)
+    q = [MODEL.posterior(params, k, x).presence_logits for k, x in zip(keys, chunks, strict=True)]
+    q = np.stack([enumerated_pmf(row) for row in np.concatenate(q)])[:, (1, 3)]
     number, balance = -np.log(q).max(1), rel_entr(0.5, q.mean(0)).sum()
-    chunks = np.mean([rel_entr(0.5, q[i : i + 2].mean(0)).sum() for i in (0, 2, 4)])
-    assert abs(chunks - balance) > 0.1 * balance  # what an average over chunks would say
-    for size in (2, 5):
-        values = evaluate(
-            params,
-            jax.random.key(1),
-            images,
-            model=model,
-            constraints=number_constraints((1, 3)),
-            batch_size=size,
-        )
-        assert values["balance"].shape == ()
-        np.testing.assert_allclose(values["balance"], balance, rtol=1e-4)
-        np.testing.assert_allclose(values["number"], number, rtol=1e-4, atol=1e-5)
+    means = [rel_entr(0.5, q[i : i + 8].mean(0)).sum() for i in range(0, NUMBER, 8)]
+    assert abs(np.mean(means) - balance) > 0.01 * balance  # what an average over chunks would say
+    for found in (values, evaluated(params, jax.random.key(1), 3)):
+        np.testing.assert_allclose(found["balance"], balance, rtol=1e-4)
+        np.testing.assert_allclose(found["number"], number, rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_trained_with_the_relaxed_estimator_is_evaluated_exactly():
-    marginal, concrete = small_model(), small_model(estimator="concrete")
-    params = marginal.init(jax.random.key(3))
-    a = evaluate(params, jax.random.key(1), *data(), model=marginal)
-    b = evaluate(params, jax.random.key(1), *data(), model=concrete)
-    np.testing.assert_array_equal(a["nelbo"], b["nelbo"])
+def test_a_model_trained_with_the_relaxed_estimator_is_evaluated_exactly(params, values):
+    found = evaluated(params, jax.random.key(1), 250, small_model(estimator="concrete"))
+    np.testing.assert_array_equal(found["nelbo"], values["nelbo"])
 
 
-def test_unknown_boxes_and_counts_leave_their_metrics_out():
-    model = small_model()
-    params, (images, count, _) = model.init(jax.random.key(0)), data()
-    assert {"acc", "miou"}.isdisjoint(evaluate(params, jax.random.key(1), images, model=model))
-    values = evaluate(params, jax.random.key(1), images, count, model=model)
-    assert "acc" in values and "miou" not in values
+def test_unknown_boxes_leave_their_metric_out_and_a_tighter_bound_has_noise_of_its_own():
+    model = small_model(max_objects=1, encoder="raw", hidden=(4,), appearance=2, lstm=4, head=4)
+    params, images, count = small_params(model), small_images(8), np.arange(8) % 2
+    key = jax.random.key(2)
+    found = evaluate(params, key, images, count, model=model, iwae_samples=2)
+    assert "acc" in found and "miou" not in found
+    keys = jax.vmap(jax.random.fold_in, (0, None))(image_keys(8, 2), 2**32 - 1)
+    expected = iwae(params, keys, images, model=model, samples=2)
+    np.testing.assert_allclose(found["iwae"], expected, rtol=1e-5)
 
 
 def test_map_batches_drops_the_copies_that_fill_the_last_chunk():
-    def function(index, array, nothing):
-        assert len(index) == 8 and nothing is None  # 4, rounded up to a multiple of 8 devices
-        return {"twice": 2 * jnp.asarray(array), "index": index}
+    sizes = []
 
-    result = map_batches(function, 10, 4, np.arange(10.0), None)
-    np.testing.assert_array_equal(result["twice"], 2 * np.arange(10.0))
-    np.testing.assert_array_equal(result["index"], np.arange(10))
+    def function(array, nothing):
+        sizes.append(len(array))
+        assert nothing is None
+        return {"twice": 2 * jnp.asarray(array)}
+
+    for divide in (True, False):
+        result = map_batches(function, 4, np.arange(10.0), None, divide=divide)
+        np.testing.assert_array_equal(result["twice"], 2 * np.arange(10.0))
+    assert sizes == [8] * 4  # 4, rounded up to a multiple of 8 devices
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        map_batches(function, 0, np.arange(10.0), None)
 
 
 def test_standard_errors_against_numpy():
     value = np.random.default_rng(0).normal(3, 2, 50)
-    summary = summarise({"x": value})
+    summary = summarise({"x": value, "balance": np.asarray(np.float32(0.5))})
     assert summary["x"] == pytest.approx(np.mean(value))
     spread = np.sqrt(np.square(value - value.mean()).sum() / 49)
     assert summary["x_stderr"] == pytest.approx(spread / np.sqrt(50))
-
-
-def test_one_number_of_a_data_set_has_no_standard_error():
-    summary = summarise({"x": np.array([1.0, 2.0]), "balance": np.asarray(np.float32(0.5))})
-    assert summary == {"x": 1.5, "x_stderr": 0.5, "balance": 0.5}
+    # One number of a whole data set has none.
+    assert summary["balance"] == 0.5 and "balance_stderr" not in summary

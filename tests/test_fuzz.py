@@ -18,13 +18,15 @@ from ml_collections import ConfigDict
 
 import asr_jax
 import data_gen
-from asr_jax import parallel, training, types
+import experiments
+from asr_jax import parallel
+from asr_jax.config import ENCODERS, ESTIMATORS, LIKELIHOODS, PRIORS, SCHEDULES
 from configs import base, dsprites3, mnist3, mnist13, mnist24
 from data_gen.scenes import LAYOUTS
-from experiments import build
-from experiments.prepare import prepare
+from experiments.run import data, jax_settings, steps
+from experiments.run.from_config import from_config
 
-OURS = [Path(module.__file__).parent for module in (asr_jax, data_gen, build)]
+OURS = [Path(module.__file__).parent for module in (asr_jax, data_gen, experiments)]
 RUNS = {
     "mnist3": mnist3.get_config("asr,tight"),
     "mnist3 air": mnist3.get_config("air"),
@@ -34,6 +36,8 @@ RUNS = {
     "dsprites3": dsprites3.get_config("asr"),
 }
 BATCH = 8  # divides over the virtual devices of the tests
+
+pytestmark = pytest.mark.filterwarnings("ignore:config")  # what is odd is said
 
 
 def fuzz(examples):
@@ -65,8 +69,8 @@ FLOATS = st.sampled_from([0.0, 1.0, -1.0, 1e-45, 1e-8, 1e30, 1e39, math.nan, mat
 FLOATS |= st.floats(-20, 20) | st.floats()
 WORDS = st.sampled_from(
     ["", "yes", "no", "auto", "test", "validation", "mnist", "dsprites", "Patches", "a\nb"]
-    + [*types.ENCODERS, *types.PRIORS, *types.LIKELIHOODS, *types.ESTIMATORS, *LAYOUTS]
-    + [*training.SCHEDULES, *parallel.KINDS, *base.METHODS]
+    + [*ENCODERS, *PRIORS, *LIKELIHOODS, *ESTIMATORS, *SCHEDULES, *LAYOUTS]
+    + [*parallel.KINDS, *parallel.PLACEMENTS, *base.METHODS]
 )
 # The command line checks that a tuple is one, and nothing of what it holds.
 TUPLES = st.lists(st.integers(-1, 8) | st.floats(0, 1), max_size=3).map(tuple)
@@ -95,7 +99,7 @@ def changes(draw):
 def scenes(tmp_path_factory):
     """Scenes of 3 objects, with and without saying so."""
     folder = tmp_path_factory.mktemp("scenes")
-    image = np.random.default_rng(0).random((40, 12, 10))
+    image = np.random.default_rng(0).random((40, 32, 30)) ** 4
     np.savez(folder / "bare.npz", image=image)
     np.savez(folder / "counted.npz", image=image, count=np.full(40, 3))
     return folder
@@ -136,42 +140,53 @@ def assert_named(fields, error):
     assert any(word in str(error) for word in words), (fields, error)
 
 
-def assert_starts(config, run):
+def prepared(config):
+    """What a command makes of a configuration before it trains."""
+    run = from_config(config)
+    jax_settings.set_precision(run.train.matmul_precision)
+    scenes = data.load(run.data)
+    return run, scenes, data.check(run, scenes)
+
+
+# Runs that differ in what no program depends on are traced once.
+train_steps = jax.jit(asr_jax.train_steps, static_argnames=("model", "constraints", "tx"))
+optimizer = functools.cache(asr_jax.optimizer)
+
+
+def assert_starts(run, scenes, total):
     """Traces the first dispatch of a run, at most two steps, without compiling it."""
-    tx, seed = asr_jax.optimizer(run.optimizer, run.steps), run.seeds[-1]
-    steps = min(2, config.train.log_every, run.steps)
-    schedule = build.schedule(config, 0, steps, run.steps)
+    tx, seed = optimizer(run.optimizer, total), run.seeds[-1]
+    n = min(2, run.train.log_every, total)
+    schedule = steps.schedule(run, 0, n, total)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(schedule))
-    state = jax.eval_shape(lambda: asr_jax.init_state(run.model, tx, seed))
+    state = jax.eval_shape(lambda: asr_jax.init_state(run.model, tx, steps.key(seed)))
     after, metrics = jax.eval_shape(
-        functools.partial(asr_jax.train_steps, model=run.model, constraints=run.penalised, tx=tx),
+        functools.partial(train_steps, model=run.model, constraints=run.constraints, tx=tx),
         state,
-        run.data.train.image[..., 0],
-        jax.ShapeDtypeStruct((steps, config.train.batch_size), np.int32),
+        scenes.train.image,
+        jax.ShapeDtypeStruct((n, run.train.batch_size), np.int32),
         schedule,
     )
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
     assert {"loss", "nelbo", "gradient_norm"} <= set(metrics)
-    assert all(metric.shape == (steps,) for metric in metrics.values())
+    assert all(metric.shape == (n,) for metric in metrics.values())
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_the_unchanged_runs_start(run, scenes):
-    config = configured(run, scenes / "bare.npz", {})
-    assert_starts(config, prepare(config))
+    assert_starts(*prepared(configured(run, scenes / "bare.npz", {})))
 
 
 @fuzz(200)
 @given(changes(), st.sampled_from(["bare.npz", "counted.npz"]))
 def test_a_run_starts_or_is_refused_by_name(scenes, change, file):
     run, new = change
-    config = configured(run, scenes / file, new)
     try:
-        prepared = prepare(config)
+        found = prepared(configured(run, scenes / file, new))
     except (ValueError, OSError) as error:
         assert_ours(error)
         assert_named(new, error)
     else:
-        assert_starts(config, prepared)
+        assert_starts(*found)

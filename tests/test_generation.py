@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from asr_jax import Constraint, boxes, generate, generation, overlap_constraints
-from tests.small import small_model
+from asr_jax import Constraint, boxes, generate, generation, number_constraints, overlap_constraints
+from tests.small import image_keys, small_model, small_params
 
-CONSTRAINTS = overlap_constraints(2.0, 5.0)
+MODEL, NUMBER = small_model(), 40
 
 
 def sides(posterior, canvas):
@@ -16,35 +16,56 @@ def sides(posterior, canvas):
     return (exists * boxes.side(posterior.latents.scale)[..., 0]).sum(1)
 
 
-def test_samples_do_not_depend_on_the_size_of_the_chunks():
-    model = small_model()
-    params = model.init(jax.random.key(0))
-    whole = generate(params, jax.random.key(1), 7, model=model, constraints=CONSTRAINTS)
-    assert whole["canvas"].shape == (7, 12, 12) and whole["boxes"].shape == (7, 3, 4)
-    scene = model.sample(params, jax.random.key(1), 7)  # the same samples
-    np.testing.assert_allclose(whole["canvas"], scene.canvas, atol=1e-6)
-    np.testing.assert_array_equal(whole["count"], scene.count)
-    for size in (2, 7):
-        parts = generate(
-            params, jax.random.key(1), 7, model=model, constraints=CONSTRAINTS, batch_size=size
-        )
-        assert parts.keys() == whole.keys()
-        for name, value in parts.items():
-            np.testing.assert_allclose(value, whole[name], atol=1e-5, err_msg=name)
+CONSTRAINTS = (
+    *overlap_constraints(2.0, 5.0),
+    Constraint("sides", sides),
+    *number_constraints((1, 3)),
+)
 
 
-def test_constraints_are_evaluated_on_the_objects_that_exist():
-    model = small_model(presence_prior=0.5)
-    params = model.init(jax.random.key(2))
-    own = (*CONSTRAINTS, Constraint("sides", sides))
-    samples = generate(params, jax.random.key(3), 50, model=model, constraints=own)
+def generated(batch_size):
+    return generate(
+        small_params(MODEL, 2),
+        jax.random.key(3),
+        NUMBER,
+        model=MODEL,
+        constraints=CONSTRAINTS,
+        batch_size=batch_size,
+    )
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return generated(250)
+
+
+def test_samples_do_not_depend_on_the_size_of_the_chunks(samples):
+    assert samples["canvas"].shape == (NUMBER, 12, 12) and samples["boxes"].shape == (NUMBER, 3, 4)
+    parts = generated(3)
+    assert parts.keys() == samples.keys()
+    for name, value in parts.items():
+        np.testing.assert_allclose(value, samples[name], atol=1e-5, err_msg=name)
+    # They are those of the model, of the same keys.
+    scene = MODEL.sample(small_params(MODEL, 2), image_keys(NUMBER, 3)[36:], 4)
+    np.testing.assert_allclose(samples["canvas"][36:], scene.canvas, atol=1e-6)
+    np.testing.assert_array_equal(samples["count"][36:], scene.count)
+
+
+def test_constraints_are_evaluated_on_the_objects_that_exist(samples):
     box, count = np.float64(samples["boxes"]), samples["count"]
     assert len(np.unique(count)) == 4
-    for b in range(50):
+    for b in range(NUMBER):
         x0, y0, x1, y1 = box[b, : count[b]].T
         assert samples["sides"][b] * 12 == pytest.approx((x1 - x0).sum(), abs=1e-4)
         assert samples["F2"][b] == pytest.approx(np.maximum(-x0, 0).sum(), abs=1e-4)
         assert samples["F5"][b] == pytest.approx(np.maximum(y1 - 12, 0).sum(), abs=1e-4)
+        # Of a constraint on a mean, the statistic: P(n = 1), P(n = 3).
+        np.testing.assert_allclose(samples["balance"][b], count[b] == np.array([1, 3]), atol=1e-6)
+
+
+def test_no_samples_are_refused():
+    with pytest.raises(ValueError, match="num must be at least 1, got 0"):
+        generate(None, jax.random.key(0), 0, model=MODEL)
 
 
 def test_describe_by_hand():

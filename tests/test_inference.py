@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from asr_jax.config import ModelConfig
 from asr_jax.inference import Inference, draw_noise, no_noise
-from asr_jax.types import ModelConfig, Noise
+from asr_jax.types import Noise
 from tests.small import with_leaf
 
 BATCH, STEPS, CODE = 3, 3, 2
@@ -189,7 +190,7 @@ def test_appearance_sees_the_image_inside_its_window_only(setup):
         assert np.abs(np.array(gradient[b])[inside]).max() > 1e-3
 
 
-@pytest.mark.parametrize("count", [0, 2, 3])
+@pytest.mark.parametrize("count", [0, 2])
 def test_known_count_makes_presence_certain(count):
     config = dataclasses.replace(CONFIG, count=count)
     images, noise = jnp.ones((2, 9, 11)), no_noise(2, config)
@@ -217,7 +218,7 @@ def test_the_scale_sees_a_glimpse_of_its_size_around_the_inferred_centre(glimpse
         q = module.apply(params, images, noise)
         return q.scale.loc[:, 0].sum(), q.shift.loc[:, 0]
 
-    gradient, shift = jax.grad(scales, has_aux=True)(images)
+    gradient, shift = jax.jit(jax.grad(scales, has_aux=True))(images)
     centre = (np.tanh(np.float64(shift)) + 1) / 2 * [11, 9]  # [B, 2], pixels
     reach = glimpse * 9 / (1 + np.exp(1.0)) / 2 + 1  # a side of sigmoid(-1), and bilinear weights
     x, y = np.arange(11) + 0.5, np.arange(9) + 0.5

@@ -3,8 +3,7 @@
 import jax
 import pytest
 
-from configs import mnist3
-from experiments import jax_settings
+from experiments.run import jax_settings
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +36,9 @@ def test_the_users_own_folder_of_programs_stays(tmp_path, monkeypatch):
     "name, message",
     [
         ("half", "train.matmul_precision must be one of float32, tensorfloat32, bfloat16"),
-        ("bfloat16", "a CPU multiplies in float32 only, got train.matmul_precision='bfloat16'"),
+        ("bfloat16", "a CPU multiplies in float32 only, got config.train.matmul_precision='bfloat16'"),
     ],
 )
 def test_a_precision_that_there_is_not_or_that_is_ignored_is_refused(name, message):
-    config = mnist3.get_config()
-    config.train.matmul_precision = name
     with pytest.raises(ValueError, match=message):
-        jax_settings.matmul_precision(config)
+        jax_settings.set_precision(name)

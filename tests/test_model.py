@@ -193,27 +193,18 @@ def test_models_of_equal_configurations_are_one_static_argument():
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 6, 7, 100])
-def test_images_in_batches_are_explained_as_all_at_once(fixed_model, batch_size):
+def test_images_in_batches_are_explained_as_all_at_once(fixed_model):
+    """Seven images, three at a time: the last batch is filled up."""
     model, params = fixed_model
     images = jnp.asarray(np.random.default_rng(3).uniform(size=(7, 8, 10)), jnp.float32)
-    keys = keys_of(4, 7)
-    for got, expected in (
-        (
-            model.posterior(params, keys, images, batch_size=batch_size),
-            model.posterior(params, keys, images),
-        ),
-        (
-            model.posterior(params, None, images, batch_size=batch_size),
-            model.posterior(params, None, images),
-        ),
-        (
-            model.reconstruct(params, images, batch_size=batch_size),
-            model.reconstruct(params, images, batch_size=7),
-        ),
+    for function, *arguments in (
+        (model.posterior, params, keys_of(4, 7), images),
+        (model.posterior, params, None, images),
+        (model.reconstruct, params, images),
     ):
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), got, expected)
-        assert {len(x) for x in jax.tree.leaves(got)} == {7}
+        some, whole = function(*arguments, batch_size=3), function(*arguments, batch_size=7)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), some, whole)
+        assert {len(x) for x in jax.tree.leaves(some)} == {7}
 
 
 def test_memory_of_batches_does_not_grow_with_their_number(fixed_model):
@@ -221,7 +212,7 @@ def test_memory_of_batches_does_not_grow_with_their_number(fixed_model):
 
     def temporary(images, batch_size):
         shape = jax.ShapeDtypeStruct((images, 8, 10), jnp.float32)
-        lowered = Model.reconstruct.lower(model, params, shape, batch_size=batch_size)
+        lowered = Model._reconstruct.lower(model, params, shape, batch_size)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     at_once = temporary(2000, batch_size=2000)
@@ -232,5 +223,11 @@ def test_memory_of_batches_does_not_grow_with_their_number(fixed_model):
 
 def test_a_batch_of_no_images_is_refused(fixed_model):
     model, params = fixed_model
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        model.reconstruct(params, jnp.zeros((2, 8, 10)), batch_size=0)
+    for function in (
+        lambda: model.reconstruct(params, np.full((2, 8, 10), 0.5), batch_size=0),
+        lambda: model.posterior(params, None, np.full((2, 8, 10), 0.5), batch_size=0),
+    ):
+        with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+            function()
+    with pytest.raises(ValueError, match="num must be at least 1, got 0"):
+        model.sample(params, jax.random.key(0), 0)

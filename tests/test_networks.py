@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from asr_jax.config import ModelConfig
 from asr_jax.networks import (
     MLP,
     GaussianHead,
@@ -13,9 +14,7 @@ from asr_jax.networks import (
     PatchEncoder,
     encode_image,
     extract_patches,
-    lstm_start,
 )
-from asr_jax.types import ModelConfig
 
 # Edge -> (places, rows of padding before the first pixel), by hand: 7-pixel patches every
 # 5 pixels cover 7, 12, 17, ..., 52, ..., 67; what is too much is split, the odd one after.
@@ -42,7 +41,7 @@ def float64(tree):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_extract_patches_equals_a_plain_loop(size):
+def test_extract_patches_equals_a_plain_loop_that_misses_no_pixel(size):
     (rows, top), (columns, left) = EDGES[size[0]], EDGES[size[1]]
     images = np.random.default_rng(0).uniform(size=(2, *size)).astype(np.float32)
     expected = np.zeros((2, rows, columns, 7, 7), np.float32)
@@ -53,15 +52,9 @@ def test_extract_patches_equals_a_plain_loop(size):
                     y, x = 5 * p + i - top, 5 * q + j - left
                     if 0 <= y < size[0] and 0 <= x < size[1]:
                         expected[:, p, q, i, j] = images[:, y, x]
-    got = extract_patches(jnp.asarray(images))
+    got = np.array(extract_patches(jnp.asarray(images)))
     np.testing.assert_array_equal(got, expected.reshape(2, rows, columns, 49))
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_every_pixel_is_in_some_patch(size):
-    numbers = 1 + np.arange(size[0] * size[1], dtype=np.float32).reshape(1, *size)
-    seen = np.unique(np.array(extract_patches(jnp.asarray(numbers))))
-    np.testing.assert_array_equal(np.setdiff1d(numbers, seen), [])
+    assert np.isin(images, got).all()  # every pixel is in some patch
 
 
 @pytest.mark.parametrize("hidden", [0, 7])
@@ -113,11 +106,6 @@ def test_lstm_step_equals_float64_numpy(with_projected):
     expected_c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
     np.testing.assert_allclose(got_c, expected_c, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(got_h, sigmoid(o) * np.tanh(expected_c), rtol=1e-5, atol=1e-5)
-
-
-def test_lstm_starts_from_zeros():
-    for x in lstm_start(2, 3):
-        np.testing.assert_array_equal(x, np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize("hidden", [0, 6])

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import rel_entr
 
 from asr_jax import Posterior, number_constraints
-from asr_jax.constraints.base import evaluate
+from asr_jax.constraints.base import values
 from tests.test_distributions import enumerated_pmf
 
 LOGITS = np.random.default_rng(0).normal(0, 2, (6, 4))
@@ -17,9 +17,9 @@ COUNTS = [(1, 3), (0, 2), (3,), (4, 0, 1)]
 def r_num(logits, counts):
     """number [B] and balance [B] of the library."""
     posterior = Posterior(jnp.asarray(logits, jnp.float32), None, None, None, None, None)
-    values = evaluate(number_constraints(counts), posterior, (50, 50))
-    assert list(values) == ["number", "balance"]
-    return values["number"], values["balance"]
+    found = values(number_constraints(counts), posterior, (50, 50))
+    assert list(found) == ["number", "balance"]
+    return found["number"], found["balance"]
 
 
 def enumerated(logits, counts):
@@ -104,8 +104,10 @@ def test_the_gradient_at_a_tie_lies_between_those_of_the_tied_counts(logits, cou
 
 
 def test_counts_beyond_the_last_step_are_refused():
-    with pytest.raises(ValueError, match=r"must lie in 0\.\.K=4, got \(1, 5\): raise model.max"):
+    message = r"must lie in 0\.\.K=4, got \(1, 5\): raise max_objects or lower the counts"
+    with pytest.raises(ValueError, match=message):
         r_num(LOGITS, (1, 5))
+    r_num(np.zeros((2, 5)), (1, 5))
 
 
 @pytest.mark.parametrize("counts", [(), (1, 1), (-1, 2), (1.5, 2)])
@@ -114,6 +116,8 @@ def test_counts_that_are_no_set_of_numbers_are_refused(counts):
         number_constraints(counts)
 
 
-def test_equal_counts_give_one_object():
-    assert number_constraints((1, 3)) is number_constraints((1, 3))
+def test_equal_counts_give_equal_constraints():
+    for same in ([1, 3], iter((1, 3)), np.array([1, 3])):
+        assert number_constraints(same) == number_constraints((1, 3))
+        assert hash(number_constraints((1, 3))) == hash(number_constraints([1, 3]))
     assert number_constraints((1, 3)) != number_constraints((1, 4))

@@ -1,5 +1,6 @@
 """Figures: what is drawn where."""
 
+import inspect
 import io
 import itertools
 
@@ -9,6 +10,7 @@ from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from asr_jax import Scene, plots
 
@@ -94,7 +96,6 @@ def test_reconstructions_show_images_above_their_canvas_with_boxes():
         assert len(axes[0, j].patches) == 0
         assert rectangles(axes[1, j]) == [tuple(b) for b in BOX[: count[j]]]
     assert figure.get_suptitle() == "title"
-    saved(figure)
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 7])
@@ -110,7 +111,6 @@ def test_samples_grid_holds_every_scene_and_blanks_the_rest(number):
             assert axes.axison
         else:
             assert not axes.images and not axes.axison
-    saved(figure)
 
 
 HISTORY = [
@@ -128,18 +128,64 @@ def test_learning_curves_draw_the_history():
     np.testing.assert_array_equal(first.lines[0].get_xydata(), [[10, 30], [20, 20], [40, 10]])
     np.testing.assert_array_equal(second.lines[0].get_xydata(), [[10, 4], [20, 0.4], [40, 0.2]])
     assert first.get_legend() is not None and second.get_legend() is None
-    saved(figure)
 
 
-def test_learning_curves_are_linear_where_a_value_is_not_positive():
+def test_learning_curves_have_the_rows_in_which_a_name_is():
+    rows = [*HISTORY, {"step": 80, "nelbo": 9.0}]
+    rows[1] = rows[1] | {"held-out": 25.0}
+    (axes,) = plots.learning_curves(rows, {"bound": ["nelbo", "se", "held-out", "never"]}).axes
+    nelbo, se, held_out, never = axes.lines
+    np.testing.assert_array_equal(nelbo.get_xdata(), [10, 20, 40, 80])
+    np.testing.assert_array_equal(se.get_xydata(), [[10, 4], [20, 0.4], [40, 0.2]])
+    np.testing.assert_array_equal(held_out.get_xydata(), [[20, 25]])
+    assert held_out.get_marker() == "o" and nelbo.get_marker() in ("", "None")  # a point is seen
+    assert len(never.get_xdata()) == 0
+    assert axes.get_xlim()[0] == 0 and axes.get_xlim()[1] >= 80
+    saved(axes.figure)
+
+
+def test_learning_curves_are_linear_where_a_value_is_not_positive_or_a_share():
     zero = [{**row, "se": row["se"] - 0.2} for row in HISTORY]  # ends at exactly 0
     panels = {"log": ["nelbo"], "negative": ["elbo"], "both": ["nelbo", "elbo"], "zero": ["se"]}
-    figure = plots.learning_curves(zero, panels)
+    figure = plots.learning_curves(zero, panels | {"ACC": ["share"]}, shares=["ACC"])
     scales = [axes.get_yscale() for axes in figure.axes]
-    assert scales == ["log", "linear", "linear", "linear"]
-    saved(figure)
+    assert scales == ["log", "linear", "linear", "linear", "linear"]
     low, high = figure.axes[1].get_ylim()
     assert low < -30 and -10 < high  # every negative value is visible
+    low, high = figure.axes[4].get_ylim()
+    assert low == 0 and high >= 1
+
+
+NAME = "cost$_{$x"  # half of a formula
+SCENE = Scene(np.zeros((1, 8, 8)), np.zeros(1, np.int32), np.zeros((1, 0, 4)))
+FIGURES = {
+    "reconstructions": lambda: plots.reconstructions(SCENE.canvas, {NAME: SCENE}, NAME),
+    "rows": lambda: plots.rows({f"a-run-of-{NAME}-and-{NAME}": SCENE}, NAME),
+    "samples": lambda: plots.samples(SCENE, NAME),
+    "learning_curves": lambda: plots.learning_curves(
+        [{"step": 1, NAME: 2.0, "b": 3.0}], {NAME: [NAME, "b"]}, NAME
+    ),
+    "curves": lambda: plots.curves({NAME: [{"step": [1, 2], "nelbo": [4.0, 3.0]}]}, NAME),
+    "confusions": lambda: plots.confusions({NAME: {1: [0, 4], 2: [1, 3]}}, NAME),
+    "counts": lambda: plots.counts({1: [0, 4]}, {1: [0.1, 0.9]}, NAME),
+}
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_names_with_dollar_signs_are_written_as_they_are(kind):
+    figure = FIGURES[kind]()
+    saved(figure)
+    texts = [text.get_text() for text in figure.findobj(Text) if "cost" in text.get_text()]
+    assert texts
+    for line in "\n".join(texts).splitlines():
+        assert line.count("$") == line.count(r"\$") and not line.endswith("\\")
+
+
+def test_every_figure_of_the_module_is_tried_with_dollar_signs():
+    functions = inspect.getmembers(plots, inspect.isfunction)
+    assert {name for name, f in functions if f.__annotations__["return"] == "Figure"} == set(
+        FIGURES
+    )
 
 
 def test_counts_show_the_images_of_each_cell_and_a_bar_for_each_count():
@@ -205,7 +251,6 @@ def test_curves_are_a_line_a_seed_and_a_colour_a_method():
     assert colours[0] == colours[1] != colours[2]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["AIR", "AIR-ASR"]
     assert axes.get_title() == "title"
-    saved(figure)
 
 
 def test_confusions_show_a_matrix_for_each_method():
@@ -217,7 +262,6 @@ def test_confusions_show_a_matrix_for_each_method():
         assert shown == {(j, i): of_method[n][j] for i, n in enumerate((1, 2)) for j in range(3)}
         share = np.array(list(of_method.values())) / 4
         np.testing.assert_allclose(axes.images[0].get_array(), share)
-    saved(figure)
 
 
 def test_rows_of_wide_images_are_as_high_as_the_images():

@@ -1,11 +1,15 @@
 """What steps see, as functions of run, seed and step: images, weights, the prior, noise."""
 
+import jax
 import numpy as np
 import pytest
 
+import asr_jax
 from configs import dsprites3, mnist3, mnist13
+from experiments.run import evaluation
 from experiments.run.from_config import from_config
-from experiments.run.steps import batches, schedule
+from experiments.run.steps import batches, key, schedule
+from tests.small import small_model
 
 
 def test_every_image_is_seen_once_an_epoch():
@@ -63,3 +67,36 @@ def test_the_geometric_prior_stays_where_it_is_without_a_schedule():
     assert schedule(from_config(config), 0, 8, 8).presence_prior.tolist() == [1.5] * 8
     config = mnist3.get_config("air")  # the count is known: nothing to anneal
     assert schedule(from_config(config), 0, 8, 8).presence_prior.tolist() == [0.0] * 8
+
+
+def streams(seed):
+    """The keys of a seed: of parameters, of steps, and of what is measured and drawn."""
+    tx = asr_jax.optimizer(asr_jax.config.OptimizerConfig(), 10)
+    of_steps = asr_jax.init_state(small_model(), tx, key(seed)).key
+    init, also = jax.random.split(key(seed))
+    assert (jax.random.key_data(also) == jax.random.key_data(of_steps)).all()
+    yield from (key(seed), init, of_steps)
+    yield from (jax.random.fold_in(of_steps, step) for step in range(11))
+    parts = evaluation.EXPLAIN, evaluation.GENERATE, evaluation.SAMPLE, evaluation.LOOK
+    yield from (jax.random.fold_in(key(seed), part) for part in parts)
+
+
+def test_no_two_streams_of_noise_coincide():
+    """Within a seed, and between seeds that follow each other."""
+    keys = [tuple(jax.random.key_data(k).tolist()) for seed in range(3) for k in streams(seed)]
+    assert len(set(keys)) == len(keys) == 3 * (3 + 11 + 4)
+    # Nor is one of them what an image's index makes of another: those of measured images.
+    folded = {
+        tuple(jax.random.key_data(jax.random.fold_in(key(seed), index)).tolist())
+        for seed in range(3)
+        for index in range(11)
+    }
+    measured = {k for i, k in enumerate(keys) if i % 18 >= 14}
+    assert len(measured) == 12 and not measured & folded
+
+
+def test_keys_are_of_one_kind_whatever_the_environment_says():
+    with jax.default_prng_impl("rbg"):
+        other = key(7)
+    assert other.dtype == key(7).dtype
+    np.testing.assert_array_equal(jax.random.key_data(other), jax.random.key_data(key(7)))

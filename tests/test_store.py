@@ -1,11 +1,20 @@
 """What is kept of runs, and which run is next."""
 
 import json
+from pathlib import Path
 
+import jax
 import pytest
+from ml_collections import ConfigDict
 
-from experiments.results import store
+import asr_jax
+from experiments.results import rows, store
+from experiments.run import finished, steps
+from experiments.run.from_config import from_config
+from experiments.run.workdir import read_config
 from tests.kept import AIR, ASR, KNOWN, leave, result
+
+KEPT = Path(__file__).parents[1] / "docs" / "results"
 
 
 def test_missing_seeds_are_one_command_and_what_was_stopped_goes_on(tmp_path):
@@ -93,3 +102,27 @@ def test_runs_on_other_scenes_are_refused(tmp_path):
     kept.write_text(json.dumps(config))
     store.keep(ASR, runs, results)
     assert store.kept(results, ASR, 0)
+
+
+def test_what_is_kept_with_the_code_is_of_the_rows_as_they_are_now():
+    """Also what was run when fields had other names, or were not there yet."""
+    kept = [store.read(KEPT, row) for table in rows.all_tables() for row in table.rows]
+    assert sum(len(finals) + len(failed) for finals, failed in kept) >= 65  # each was checked
+    old = [json.loads(file.read_text()) for file in KEPT.glob("*/config.json")]
+    assert any("max_steps" in settings["model"] for settings in old)
+
+
+@pytest.mark.parametrize("folder", sorted(KEPT.glob("*-seed*")), ids=lambda folder: folder.name)
+def test_the_configuration_of_what_is_kept_still_makes_a_run(folder):
+    settings = read_config(folder)
+    run = from_config(ConfigDict(settings), tuple(settings["canvas"]))
+    assert folder.name.startswith(run.name) and run.model.config.max_objects >= 3
+
+
+@pytest.mark.parametrize("name", asr_jax.pretrained_names())
+def test_parameters_that_come_with_the_package_make_a_run(name):
+    one = finished.pretrained(name)
+    assert one.run.name.startswith(name) and one.seed == one.final["seed"]
+    like = jax.eval_shape(one.run.model.init, steps.key(0))
+    assert jax.tree.map(lambda x: x.shape, one.params) == jax.tree.map(lambda x: x.shape, like)
+    assert one.run.model == asr_jax.load_pretrained(name).model

@@ -69,8 +69,9 @@ class Constraint:
                 f"{self.tolerance}"
             )
         if self.ramp is not None:
-            pair = len(self.ramp) == 2 and all(isinstance(value, Real) for value in self.ramp)
-            if not pair or not 0 <= self.ramp[0] < self.ramp[1]:
+            pair = isinstance(self.ramp, Sequence) and len(self.ramp) == 2
+            pair = pair and all(isinstance(value, Real) for value in self.ramp)
+            if not pair or not 0 <= self.ramp[0] < self.ramp[1] < math.inf:
                 raise ValueError(
                     f"the ramp of {self.name!r} must be (start, end) with 0 <= start < end, in "
                     f"fractions of the run, got {self.ramp}"

@@ -2,8 +2,12 @@
 
 import pytest
 
+from tests.end_to_end.runs import Warm
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
-    """A folder for scenes: each is built once."""
-    return tmp_path_factory.mktemp("shared")
+    """A process for most of the runs, and a folder for scenes: each is built once."""
+    process = Warm(tmp_path_factory.mktemp("shared"))
+    yield process
+    process.close()

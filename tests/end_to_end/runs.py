@@ -1,5 +1,6 @@
-"""Real runs of the commands, tiny, each in a process of its own."""
+"""Real runs of the commands, tiny: in a process of their own, or in one that is warm already."""
 
+import functools
 import json
 import os
 import struct
@@ -15,10 +16,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 ROOT = Path(__file__).parents[2]
 TINY = (
-    "--config.data.train_size=64",
+    "--config.data.train_size=32",
     "--config.data.test_size=20",
     "--config.data.digits_dir=embedded",
-    "--config.train.batch_size=16",
+    "--config.train.batch_size=8",
     "--config.train.epochs=4",
     "--config.train.log_every=4",
     "--config.train.checkpoint_every=8",
@@ -27,46 +28,101 @@ TINY = (
     "--config.model.window=12",
     "--config.evaluate.iwae_samples=2",
     "--config.evaluate.generated=20",
+    "--config.evaluate.every=8",
+    "--config.evaluate.scenes=10",
 )
+# Fewer objects than the configurations have: their programs compile in half the time.
+FEWER = {
+    "overlap": ("data.counts=(2,)", "data.canvas=32", "model.count=2", "model.max_objects=2"),
+    "number": ("data.counts=(1,2)", "constraints.counts=(1,2)", "model.max_objects=2"),
+}
 TIMINGS = ("seconds", "steps_per_second", "compile_seconds")
 
 
+class Warm:
+    """A process that runs commands one after the other, each as if it was alone; see `warm`."""
+
+    def __init__(self, folder, **environment):
+        """folder: gets the scenes; environment: more of it, for this process alone."""
+        self.folder, self._environment = folder, environment
+
+    @functools.cached_property
+    def _process(self):
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.end_to_end.warm"],
+            cwd=ROOT,
+            env=environment(self.folder) | self._environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def ask(self, module, *arguments, largest_file=None):
+        """Starts a command, which may write no file of more than so many bytes."""
+        self._process.stdin.write(json.dumps([module, list(map(str, arguments)), largest_file]))
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def answer(self, expect=0):
+        """What it printed, once it has ended; `expect` is its exit status."""
+        status, output = json.loads(self._process.stdout.readline())
+        assert status == expect, output[-3000:]
+        return output
+
+    def close(self):
+        if "_process" in vars(self):
+            self._process.kill()
+            self._process.communicate()
+
+
+def environment(folder):
+    return os.environ | {"ASR_DATA_DIR": str(folder / "scenes"), "JAX_PLATFORMS": "cpu"}
+
+
+def run(shared, module, *arguments, expect=0, **keywords):
+    """Returns what a command printed; `expect` is its exit status."""
+    shared.ask(module, *arguments, **keywords)
+    return shared.answer(expect)
+
+
+def of_tiny(module, config, workdir, *arguments):
+    """The arguments of a tiny run; what is given besides holds."""
+    fewer = (f"--config.{field}" for field in FEWER[module])
+    every = (f"--config=configs/{config}", f"--workdir={workdir}", *TINY, *fewer, *arguments)
+    # A tuple that is given twice would be both, one after the other.
+    return tuple({argument.partition("=")[0]: argument for argument in every}.values())
+
+
+def run_tiny(shared, module, config, workdir, *arguments, **keywords):
+    return run(shared, module, *of_tiny(module, config, workdir, *arguments), **keywords)
+
+
 def command(shared, module, *arguments):
-    """The arguments of subprocess.run and Popen for `python -m experiments.<module>`."""
-    environment = os.environ | {"ASR_DATA_DIR": str(shared / "scenes"), "JAX_PLATFORMS": "cpu"}
+    """What subprocess.run and Popen need for `python -m experiments.<module>`."""
     return dict(
         args=[sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
         cwd=ROOT,
-        env=environment,
+        env=environment(shared.folder),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
 
 
-def run(shared, module, *arguments, expect=0):
-    """Returns what the command printed; `expect` is its exit status."""
-    return finished(command(shared, module, *arguments), expect)
+def tiny(shared, module, config, workdir, *arguments):
+    """As `command`, of a tiny run."""
+    return command(shared, module, *of_tiny(module, config, workdir, *arguments))
 
 
 def finished(call, expect=0):
+    """Returns what a process of its own printed."""
     done = subprocess.run(**call)
     assert done.returncode == expect, done.stdout[-3000:]
     return done.stdout
 
 
-def tiny(shared, module, config, workdir, *arguments):
-    """As `command`, of a tiny run."""
-    where = (f"--config=configs/{config}", f"--workdir={workdir}")
-    return command(shared, module, *where, *TINY, *arguments)
-
-
-def run_tiny(shared, module, config, workdir, *arguments, expect=0):
-    return finished(tiny(shared, module, config, workdir, *arguments), expect)
-
-
 def run_killed(shared, module, config, workdir, *arguments, once):
-    """As `run_tiny`, and kills it once the path is there."""
+    """Runs in a process of its own, and kills it once the path is there."""
     process = subprocess.Popen(**tiny(shared, module, config, workdir, *arguments))
     while not once.exists() and process.poll() is None:
         time.sleep(0.01)
