@@ -82,13 +82,19 @@ def evaluate(
 
 
 def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
-    """[N] or scalar arrays: name -> mean, and name_stderr -> its standard error over N images."""
+    """[N] or scalar arrays: name -> mean, and name_stderr -> its standard error over N images.
+
+    What has more axes, such as count_probs, is left out. One image has no standard error: NaN.
+    """
     summary = {}
     for name, value in values.items():
         value = np.asarray(value, np.float64)
+        if value.ndim > 1:
+            continue
         summary[name] = float(value.mean())
         if value.ndim:
-            summary[f"{name}_stderr"] = float(value.std(ddof=1) / np.sqrt(len(value)))
+            spread = value.std(ddof=1) if len(value) > 1 else np.nan
+            summary[f"{name}_stderr"] = float(spread / np.sqrt(len(value)))
     return summary
 
 

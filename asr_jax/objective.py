@@ -66,6 +66,7 @@ def elbo_with_penalty(
         schedule; None: the model's. Other priors over n do not look at it.
       prior_weights: multipliers for some of the constraints, evaluated on samples of the prior,
         one an image, instead of on the posterior; None: the prior learns from the posterior alone.
+        Their noise is another for one key than for the keys that it stands for.
       axis_name: the mapped axis over devices, where there is one. Noise follows the *global*
         index of an example, and constraints on the mean see every device's images, so that a
         batch split over devices gives the same values.
@@ -109,7 +110,7 @@ def _elbo_with_penalty(
     price = jnp.zeros_like(terms.elbo)  # [B]
     terms = terms.replace(penalty=price + penalty(constraints, terms.constraints, weights))
     if prior_weights:
-        keys = random_keys.apart(random_keys.per_image(key, len(images), axis_name))
+        keys = random_keys.per_image(random_keys.apart(key), len(images), axis_name)
         latents, prior, _ = model.sample_latents(params, keys)
         some = tuple(c for c in constraints if c.name in prior_weights)
         found = values(some, as_posterior(prior, latents), model.config.canvas, axis_name)

@@ -73,6 +73,6 @@ class Terms:
     kl_shift: jax.Array  # [B]
     kl_scale: jax.Array  # [B]
     kl_appearance: jax.Array  # [B]
-    penalty: jax.Array  # [B]  sum_i weight_i max(F_i, 0)
+    penalty: jax.Array  # [B]  sum_i weight_i max(F_i - tolerance_i, 0)
     prior_penalty: jax.Array  # [B]  the same of a sample of the prior, with weights of its own
     constraints: dict[str, jax.Array]  # F_i of the posterior, each [B]

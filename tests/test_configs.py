@@ -153,7 +153,10 @@ def refuse(message, config, **changes):
 @pytest.mark.parametrize(
     "counts, message",
     [
-        ((1, 9), r"constraints.counts must lie in 0..K=4, got \(1, 9\): set .*max_objects=9 or more"),
+        (
+            (1, 9),
+            r"constraints.counts must lie in 0..K=4, got \(1, 9\): set .*max_objects=9 or more",
+        ),
         ((-1, 3), r"must be different whole numbers of 0 or more, got \(-1, 3\)"),
         ((3, 3), r"must be different whole numbers of 0 or more, got \(3, 3\)"),
     ],
@@ -189,9 +192,17 @@ def test_impossible_counts_are_refused(method, counts, message):
         ("constraints__epsilon", -1.0, r"epsilon must be at least 0 \(pixels\), got -1.0"),
         ("constraints__c_max", 10.0, "sides need 0 <= c_min <= c_max .* got 11.0 and 10.0"),
         ("constraints__tight", 10.0, r"tight must be at least c_min=11.0 \(pixels\), got 10.0"),
-        ("constraints__c_min", 51.0, "c_min=51.0 pixels is more than the shorter edge of .*50 x 50"),
+        (
+            "constraints__c_min",
+            51.0,
+            "c_min=51.0 pixels is more than the shorter edge of .*50 x 50",
+        ),
         ("constraints__counts", ([1],), r"must be different whole numbers .* got \(\[1\],\)"),
-        ("constraints__counts", (True, 3), r"different whole numbers of 0 or more, got \(True, 3\)"),
+        (
+            "constraints__counts",
+            (True, 3),
+            r"different whole numbers of 0 or more, got \(True, 3\)",
+        ),
         # Weights without a constraint.
         ("constraints__weights__F9", 1.0, "weights without a constraint: F9; .* F1, .*tight"),
         ("constraints__weights__number", 1.0, "weights without a constraint: number"),  # no counts

@@ -104,7 +104,9 @@ def test_settings_that_a_file_of_scenes_makes_void_are_said(tmp_path, capsys):
 def test_held_out_scenes_of_a_standard_error_are_two_at_least(tmp_path):
     config = own_scenes(tmp_path)
     config.data.test_size = 1
-    with pytest.raises(ValueError, match="at least 2 test scenes, got 1: set config.data.test_size"):
+    with pytest.raises(
+        ValueError, match="at least 2 test scenes, got 1: set config.data.test_size"
+    ):
         data.load(from_config(config).data)
 
 

@@ -36,7 +36,10 @@ def test_the_users_own_folder_of_programs_stays(tmp_path, monkeypatch):
     "name, message",
     [
         ("half", "train.matmul_precision must be one of float32, tensorfloat32, bfloat16"),
-        ("bfloat16", "a CPU multiplies in float32 only, got config.train.matmul_precision='bfloat16'"),
+        (
+            "bfloat16",
+            "a CPU multiplies in float32 only, got config.train.matmul_precision='bfloat16'",
+        ),
     ],
 )
 def test_a_precision_that_there_is_not_or_that_is_ignored_is_refused(name, message):

@@ -1,10 +1,21 @@
-"""What the commands say, and what they keep to themselves."""
+"""The frame of the commands: what is wrong is one line, and what is printed ends nothing."""
 
+import errno
 import gc
+import io
+import os
+import subprocess
 import sys
 import warnings
+from pathlib import Path
 
-from experiments.command import quiet_failed_saves
+import pytest
+from absl import logging
+
+from data_gen import command_line
+from experiments.run import main as frame
+
+ROOT = Path(__file__).parents[1]
 
 
 class Raises:
@@ -26,7 +37,7 @@ def test_what_follows_a_failed_save_is_not_said_and_all_else_is(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", lambda about: said.append(str(about.exc_value)))
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        quiet_failed_saves()
+        frame._quiet_orbax()
         save()
         Raises("Event loop is closed")
         Raises("another error")
@@ -34,3 +45,93 @@ def test_what_follows_a_failed_save_is_not_said_and_all_else_is(monkeypatch):
         gc.collect()
     assert said == ["another error"]
     assert [str(warning.message) for warning in warned] == ["another warning"]
+
+
+def test_orbax_logs_nothing_and_a_warning_of_ours_is_shown(caplog):
+    """Such as that TFDS could not prepare mnist, and the embedded digits are used instead."""
+    frame._quiet_orbax()
+    logger = logging.get_absl_logger()
+    logger.handle(logger.makeRecord("absl", 40, "/site/orbax/save.py", 1, "full", (), None))
+    logging.warning("TFDS could not prepare mnist")
+    assert [record.message for record in caplog.records] == ["TFDS could not prepare mnist"]
+
+
+class Closed(io.TextIOBase):
+    """A stream whose reader has gone."""
+
+    def __init__(self, code):
+        self.code, (self._read, self._number) = code, os.pipe()
+
+    def write(self, text):
+        raise OSError(self.code, os.strerror(self.code))
+
+    def fileno(self):
+        return self._number
+
+
+@pytest.mark.parametrize("code", [errno.EPIPE, errno.ENOSPC])
+def test_a_stream_that_nobody_reads_or_that_is_full_ends_nothing(code):
+    closed = Closed(code)
+    stream = frame._Tolerant(closed)
+    assert stream.write("a line\n") == 7
+    print("another", file=stream, flush=True)
+    os.write(closed.fileno(), b"and so on")  # to nowhere: not EPIPE
+
+
+@pytest.mark.parametrize(
+    "said, line",
+    [
+        (ValueError("a\n  b"), "a b"),
+        (ValueError("Traceback (most recent call last):\n  x\nValueError: why"), "why"),
+        (
+            OSError("Failed loading config file c\n  [Errno 2] No such: 'c.py'"),
+            "--config: No such: 'c.py'",
+        ),
+    ],
+)
+def test_an_error_is_one_line(said, line):
+    assert command_line.line(said) == line
+
+
+def test_flags_have_the_names_that_their_fields_have_now():
+    assert frame._renamed("--config.model.max_steps=4") == "--config.model.max_objects=4"
+    for same in ("--max_steps=4", "runs/max_steps", "--config.model.window=4", "--resume"):
+        assert frame._renamed(same) == same
+
+
+COMMANDS = [  # environment, arguments, and the only line that they end with
+    ({}, "overlap --config=configs/mnist3.py --config.train.epoch=3", "did you mean 'epochs'?"),
+    ({}, "overlap --config=configs/nosuch.py", "--config: No such file or directory"),
+    ({}, "overlap --config=configs/mnist3.py:vae", "unknown method or preset 'vae'"),
+    ({}, "overlap --config=configs/mnist3.py --config.train.epochs=x", "invalid literal for int()"),
+    ({"JAX_PLATFORMS": "cuda"}, "overlap --config=configs/mnist3.py", "JAX finds no device"),
+    (
+        {"SLURM_STEP_NUM_TASKS": "abc"},
+        "overlap --config=configs/mnist3.py",
+        "SLURM_STEP_NUM_TASKS must be a whole number, got 'abc'",
+    ),
+    ({}, "compare --scenes=0 runs", "flag --scenes=0: 0 is not a positive integer"),
+    ({}, "compare --out=/nosuch/x.png runs", "--out=/nosuch/x.png: there is no folder /nosuch"),
+    ({}, "sample --workdir=runs --out=x.txt", "--out must end in one of .png, .pdf, .svg, .npz"),
+    ({}, "export --workdir=runs --name=no/such", "there is no folder"),
+    ({}, "tables --collect --out=/nosuch/R.md", "--out=/nosuch/R.md: there is no folder /nosuch"),
+]
+CALL = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_module("experiments." + sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("environment, arguments, message", COMMANDS, ids=lambda x: str(x)[:40])
+def test_bad_input_is_one_line_before_any_work(tmp_path, environment, arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-c", CALL, *arguments.split()],
+        cwd=ROOT,
+        env=os.environ | {"ASR_DATA_DIR": str(tmp_path)} | environment,
+        text=True,
+        capture_output=True,
+    )
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ") and message in line and done.returncode == 1
+    assert done.stdout == "" and not list(tmp_path.iterdir())  # no scenes were built

@@ -7,25 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from asr_jax import Constraint, elbo, elbo_with_penalty, evaluate, generate, iwae
+from asr_jax import elbo, elbo_with_penalty, evaluate, generate, iwae
 from asr_jax.random_keys import apart, normal, per_image
 from tests.small import small_images, small_model, small_params
 
 MODEL = small_model(max_objects=1, encoder="raw", hidden=(4,), appearance=2, lstm=4, head=4)
 IMAGES = small_images(8)
-WIDTH = Constraint("width", lambda q, canvas: q.latents.scale[:, 0, 0] + 3)
-
-
-def penalised(key, params):
-    """What the posterior's and the prior's samples say of every image."""
-    arguments = dict(model=MODEL, constraints=(WIDTH,), prior_weights={"width": 1.0})
-    terms = elbo_with_penalty(params, key, IMAGES, **arguments)[1]
-    return jnp.stack([terms.elbo, terms.prior_penalty])
-
-
 USES = {  # key, parameters -> something of every image
     "posterior": lambda k, p: MODEL.posterior(p, k, IMAGES).latents.shift,
-    "elbo_with_penalty": penalised,
+    "elbo_with_penalty": lambda k, p: elbo_with_penalty(p, k, IMAGES, model=MODEL)[1].elbo,
     "iwae": lambda k, p: iwae(p, k, IMAGES, model=MODEL, samples=2),
     "sample": lambda k, p: MODEL.sample(p, k, 8).canvas,
     "evaluate": lambda k, p: evaluate(p, k, IMAGES, model=MODEL)["nelbo"],

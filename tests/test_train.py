@@ -1,6 +1,5 @@
 """The loop of a seed and who drives it: batches, seeds side by side, stops, broken losses, the log."""
 
-import errno
 import functools
 import json
 import os
@@ -23,7 +22,6 @@ from experiments.run.main import Stopped
 from experiments.run.seeds import caught, groups, train_seeds
 from experiments.run.steps import batches
 from experiments.run.train import first_non_finite
-from experiments.run.workdir import MetricsLog, write_json
 from tests.end_to_end.runs import pictures, scalars
 
 

@@ -18,10 +18,14 @@ from tests.end_to_end.runs import (
     tiny,
 )
 
-STEPS = 32
+STEPS = 24
 # Rounding differs between seeds in turn and side by side, and training at the usual rate makes
 # percents of it within these steps.
-LONGER = ("--config.train.epochs=8", "--config.evaluate.every=16", "--config.optimizer.learning_rate=1e-5")
+LONGER = (
+    "--config.train.epochs=6",
+    "--config.evaluate.every=16",
+    "--config.optimizer.learning_rate=1e-5",
+)
 TWO = ("--config.seeds=2", *LONGER)
 TOGETHER = (*TWO, "--config.train.side_by_side=yes")
 
@@ -218,9 +222,9 @@ ODD_NAME = "cost$_{$x"  # half a formula, in titles of figures
 
 
 @pytest.fixture(scope="module")
-def oddly(shared, runs):
+def oddly(shared, together, runs):
     """Seeds 0 and 1 in an odd environment, whose output nobody reads to its end, in ~/odd."""
-    call = tiny(shared, "number", "mnist13.py", "~/odd", *TWO, f"--config.name={ODD_NAME}")
+    call = tiny(shared, "number", "mnist13.py", "~/odd", *TOGETHER, f"--config.name={ODD_NAME}")
     cache = str(Path.home() / ".cache")  # of matplotlib's fonts, whose search takes long
     call["env"] |= {"XDG_CACHE_HOME": cache, "HOME": str(runs)} | ODD
     with (runs / "errors").open("w+") as errors:
@@ -234,15 +238,17 @@ def oddly(shared, runs):
     return runs / "odd", said
 
 
-def test_an_odd_environment_changes_no_run(in_turn, oddly):
+def test_an_odd_environment_changes_no_run(together, oddly):
     workdir, errors = oddly
     assert "rror" not in errors and "warning" not in errors and "disk" not in errors
     for seed in ("seed0", "seed1"):
-        one, other = in_turn[0] / seed, workdir / seed
+        one, other = together[0] / seed, workdir / seed
         assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
         assert final(other) == final(one) | {"name": ODD_NAME}
         figures = {file.name for file in (one / "figures").iterdir()}
-        assert figures == {file.name for file in (other / "figures").iterdir()} and len(figures) == 4
+        assert (
+            figures == {file.name for file in (other / "figures").iterdir()} and len(figures) == 4
+        )
     assert final(workdir)["failed"] == []
 
 

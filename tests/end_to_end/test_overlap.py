@@ -52,7 +52,11 @@ def test_a_run_leaves_what_it_promises(finished):
     assert not (workdir / "figures" / "counts.png").exists()
     assert list((workdir / "tensorboard").glob("events*"))
     assert (workdir / "checkpoints" / "16").is_dir()
-    assert "warning" not in output and "337.3 ± 55.1" in output and "mnist3-asr, 20 test scenes" in output
+    assert (
+        "warning" not in output
+        and "337.3 ± 55.1" in output
+        and "mnist3-asr, 20 test scenes" in output
+    )
     assert "embedded MNIST subset" in output and "steps/s" in output
 
 
@@ -225,7 +229,7 @@ BAD = {
     "encoder": ("", ["--config.model.encoder=conv"], "model.encoder must be one of patches, raw"),
     "npz": ("", ["--config.data.path=nothing.npz"], "nothing.npz does not exist"),
     "idx": ("", ["--config.data.digits_dir=/nowhere"], "must hold train-images-idx3-ubyte"),
-    "one image": ("", ["--config.data.test_size=1"], "at least 2 test scenes, got 1"),
+    "scenes": ("", ["--config.data.test_size=1"], "at least 2 test scenes, got 1"),
     "workdir": ("", ["--workdir=gs://bucket/x"], "--workdir=gs://bucket/x: only paths of this mac"),
     "data_dir": ("", ["--config.data.data_dir=gs://x"], "config.data.data_dir=gs://x: only paths"),
 }
@@ -237,7 +241,9 @@ def test_bad_input_ends_in_one_clear_error_before_anything_is_written(
 ):
     config = config or "mnist3.py"
     output = overlap(shared, tmp_path / "run", *arguments, config=config, expect=1)
-    assert_refused(output.rpartition("\r")[2], message)  # scenes are built with a bar
+    *bars, last = output.splitlines()  # scenes are built with a bar each
+    assert_refused(last, message)
+    assert all("scenes" in bar for bar in bars if bar)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,13 +10,23 @@ import subprocess
 import numpy as np
 import pytest
 
-from asr_jax import parallel
+from asr_jax import parallel, processes
 from data_gen import multi_mnist
-from tests.end_to_end.runs import assert_same_run, final, finished, metrics, run_tiny, tiny
+from tests.end_to_end.runs import (
+    Warm,
+    assert_same_run,
+    final,
+    finished,
+    metrics,
+    of_tiny,
+    run_tiny,
+    tiny,
+)
 
 # Rounding errors of two programs grow with the learning rate.
 SAME = ("--config.optimizer.learning_rate=1e-5",)
-QUICK = (*SAME, "--config.evaluate.iwae_samples=0", "--config.evaluate.generated=0")
+EVALUATE = ("iwae_samples", "generated", "every")
+QUICK = (*SAME, *(f"--config.evaluate.{name}=0" for name in EVALUATE))
 CONFIG = "mnist13.py"  # R_num has a mean over the batch, and so over all processes
 
 # Gloo's threads write "[Gloo] Rank 0 is connected to 1 peer ranks. ..." in pieces, which may mix.
@@ -31,27 +41,42 @@ def free_port():
         return one.getsockname()[1]
 
 
-def start_two(shared, workdir, *arguments, devices=4):
+def environments():
+    """Of two processes that share a run."""
     address = f"127.0.0.1:{free_port()}"
-    processes = []
     for index in range(2):
-        call = tiny(shared, "number", CONFIG, workdir, *arguments)
-        call["env"] |= {
+        yield {
             "JAX_COORDINATOR_ADDRESS": address,
             "JAX_NUM_PROCESSES": "2",
             "JAX_PROCESS_ID": str(index),
-            "JAX_NUM_CPU_DEVICES": str(devices),
+            "JAX_NUM_CPU_DEVICES": "4",
         }
-        processes.append(subprocess.Popen(**call))
-    return processes
 
 
-def run_two(shared, workdir, *arguments, expect=0, **keywords):
+@pytest.fixture(scope="module")
+def pair(shared):
+    """Two processes that share one run after the other."""
+    pair = [Warm(shared.folder, **environment) for environment in environments()]
+    yield pair
+    for process in pair:
+        process.close()
+
+
+def run_two(pair, workdir, *arguments, expect=0):
     """Returns what each process printed, gloo included."""
-    processes = start_two(shared, workdir, *arguments, **keywords)
-    outputs = [process.communicate(timeout=600)[0] for process in processes]
-    assert [process.returncode for process in processes] == [expect] * 2, outputs
-    return outputs
+    for process in pair:
+        process.ask("number", *of_tiny("number", CONFIG, workdir, *arguments))
+    return [process.answer(expect) for process in pair]
+
+
+def start_two(shared, workdir, *arguments):
+    """Two processes that end with their run."""
+    started = []
+    for environment in environments():
+        call = tiny(shared, "number", CONFIG, workdir, *arguments)
+        call["env"] |= environment
+        started.append(subprocess.Popen(**call))
+    return started
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +88,9 @@ def alone(shared, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def two(shared, tmp_path_factory):
+def two(pair, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("two") / "run"
-    return workdir, run_two(shared, workdir, *SAME)
+    return workdir, run_two(pair, workdir, *SAME)
 
 
 def assert_close(one, other, rtol=2e-4):
@@ -74,13 +99,15 @@ def assert_close(one, other, rtol=2e-4):
     assert len(rows) == 4
     for a, b in rows:
         assert a["step"] == b["step"]
-        for name in ("loss", "nelbo", "number", "balance", "gradient_norm"):
+        looked = [name for name in ("held_out_nelbo", "held_out_se") if name in a and name in b]
+        for name in ("loss", "nelbo", "number", "balance", "gradient_norm", *looked):
             np.testing.assert_allclose(a[name], b[name], rtol=rtol, err_msg=name)
 
 
 def test_two_processes_are_one_run(alone, two):
     workdir, outputs = two
     assert_close(alone, workdir)
+    assert sum("held_out_nelbo" in row for row in metrics(workdir)) == 2
     a, b = final(alone), final(workdir)
     assert a.keys() == b.keys()
     for name in ("nelbo", "se", "miou", "iwae", "kl_shift", "F1", "balance"):
@@ -94,44 +121,44 @@ def test_two_processes_are_one_run(alone, two):
 
 
 def test_a_run_of_two_processes_goes_on_in_one_and_the_other_way_round(
-    shared, alone, two, tmp_path
+    shared, pair, alone, two, tmp_path
 ):
-    for start, resume in ((two[0], run_tiny), (alone, None)):
+    for start in (two[0], alone):
         workdir = tmp_path / start.parent.name
         shutil.copytree(start, workdir)
         shutil.rmtree(workdir / "checkpoints" / "16")
         (workdir / "final.json").unlink()
-        if resume:
-            run_tiny(shared, "number", CONFIG, workdir, *SAME, "--resume")
+        if start == alone:
+            run_two(pair, workdir, *SAME, "--resume")
         else:
-            run_two(shared, workdir, *SAME, "--resume")
+            run_tiny(shared, "number", CONFIG, workdir, *SAME, "--resume")
         assert_close(alone, workdir)
         np.testing.assert_allclose(final(alone)["nelbo"], final(workdir)["nelbo"], rtol=1e-3)
 
 
-def test_two_killed_processes_go_on_bit_for_bit(shared, two, tmp_path):
+def test_two_killed_processes_go_on_bit_for_bit(shared, pair, two, tmp_path):
     killed = tmp_path / "run"
-    processes = start_two(shared, killed, *SAME)
+    started = start_two(shared, killed, *SAME)
     while not (killed / "checkpoints" / "8").exists():
-        assert processes[0].poll() is None
-    for process in processes:
+        assert started[0].poll() is None
+    for process in started:
         process.kill()
         process.communicate()
     assert not (killed / "checkpoints" / "16").exists()
-    run_two(shared, killed, *SAME, "--resume")
+    run_two(pair, killed, *SAME, "--resume")
     assert_same_run(killed, two[0], 16)
 
 
-def test_pmap_over_two_processes(shared, alone, tmp_path):
-    run_two(shared, tmp_path / "run", *QUICK, "--config.train.parallel=pmap")
+def test_pmap_over_two_processes(pair, alone, tmp_path):
+    run_two(pair, tmp_path / "run", *QUICK, "--config.train.parallel=pmap")
     assert_close(alone, tmp_path / "run")
 
 
-def test_scenes_may_be_divided_over_the_devices(shared, alone, tmp_path):
+def test_scenes_may_be_divided_over_the_devices(shared, pair, alone, tmp_path):
     """Other images meet in a batch then; how they are divided over processes does not matter."""
     sharded = (*QUICK, "--config.data.placement=sharded")
-    outputs = run_two(shared, tmp_path / "two", *sharded)
-    assert "8 scenes, 0.0 MiB, on each of 8 CPU devices (sharded)" in outputs[0]
+    outputs = run_two(pair, tmp_path / "two", *sharded)
+    assert "4 scenes, 0.0 MiB, on each of 8 CPU devices (sharded)" in outputs[0]
     call = tiny(shared, "number", CONFIG, tmp_path / "one", *sharded)
     call["env"]["JAX_NUM_CPU_DEVICES"] = "8"
     finished(call)
@@ -140,25 +167,32 @@ def test_scenes_may_be_divided_over_the_devices(shared, alone, tmp_path):
 
 
 def test_an_error_of_process_0_ends_both(shared, two):
-    outputs = run_two(shared, two[0], *SAME, expect=1)  # without --resume
+    """In processes of their own, that have to end and not only to say so."""
+    started = start_two(shared, two[0], *SAME)  # without --resume
+    outputs = [process.communicate(timeout=600)[0] for process in started]
+    assert [process.returncode for process in started] == [1, 1], outputs
     assert "pass --resume" in outputs[0] and "Traceback" not in outputs[0]
     assert GLOO.sub("", outputs[1]).strip() == ""
 
 
-@pytest.mark.parametrize("devices, batch", [(4, 12), (3, 16)])
-def test_a_batch_that_all_devices_cannot_share_is_refused(shared, tmp_path, devices, batch):
-    arguments = (f"--config.train.batch_size={batch}",)
-    outputs = run_two(shared, tmp_path / "run", *arguments, expect=1, devices=devices)
-    assert f"a batch of {batch} does not divide over {2 * devices} devices" in outputs[0]
+def test_a_batch_that_all_devices_cannot_share_is_refused(pair, tmp_path):
+    outputs = run_two(pair, tmp_path / "run", "--config.train.batch_size=12", expect=1)
+    assert "batch_size=12 does not divide over 8 devices" in outputs[0]
     assert not (tmp_path / "run").exists()
 
 
-def test_half_an_environment_is_refused(shared, tmp_path):
-    call = tiny(shared, "number", CONFIG, tmp_path / "run")
-    call["env"]["JAX_COORDINATOR_ADDRESS"] = "127.0.0.1:1"
-    output = finished(call, expect=1)
-    assert "JAX_NUM_PROCESSES and JAX_PROCESS_ID must be" in output
-    assert "Traceback" not in output
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1", "JAX_NUM_PROCESSES and JAX_PROCESS_ID must be"),
+        ("SLURM_STEP_NUM_TASKS", "abc", "SLURM_STEP_NUM_TASKS must be a whole number, got 'abc'"),
+        ("OMPI_COMM_WORLD_SIZE", "2.0", "OMPI_COMM_WORLD_SIZE must be a whole number, got '2.0'"),
+    ],
+)
+def test_an_environment_that_names_no_processes_is_refused(monkeypatch, name, value, message):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message):
+        processes.initialize()
 
 
 def build(folder, barrier, results):

@@ -10,7 +10,7 @@ import os
 import resource
 import runpy
 import sys
-import tempfile
+import threading
 import traceback
 
 import jax
@@ -64,6 +64,7 @@ def run(module, arguments):
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
+        sys.stdout.flush()
         print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
@@ -72,28 +73,36 @@ def run(module, arguments):
 
 def answer(module, arguments, largest_file):
     """Status and output of a command that may write no file of more than so many bytes."""
-    stdout = sys.stdout
-    terminal = [os.dup(1), os.dup(2)]
-    with tempfile.TemporaryFile("w+") as said:
-        for number in (1, 2):
-            os.dup2(said.fileno(), number)
-        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file or most, most))
-        try:
-            status = run(module, arguments)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-            sys.stdout.flush()
-            sys.stdout = stdout
-            sys.stderr.flush()
-            for number, file in enumerate(terminal, start=1):
-                os.dup2(file, number)
-                os.close(file)
-        while workdir._held:
-            workdir._held.pop().release()
-        forget_flags()
-        said.seek(0)
-        return status, said.read()
+    before, terminal = (sys.stdout, sys.stderr), [os.dup(1), os.dup(2)]
+    said, (reader, writer) = [], os.pipe()
+    listener = threading.Thread(target=listen, args=(reader, said))
+    listener.start()
+    for number in (1, 2):
+        os.dup2(writer, number)
+    os.close(writer)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", 1, closefd=False)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file or most, most))
+    try:
+        status = run(module, arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+        for number, file in enumerate(terminal, start=1):
+            os.dup2(file, number)  # the last to write to the pipe, which ends
+            os.close(file)
+    listener.join()
+    while workdir._held:
+        workdir._held.pop().release()
+    forget_flags()
+    return status, "".join(said)
+
+
+def listen(reader, said):
+    with open(reader, errors="replace", newline="") as file:
+        said.append(file.read())
 
 
 if __name__ == "__main__":
