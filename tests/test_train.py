@@ -1,4 +1,4 @@
-"""The loop of a seed and who drives it: batches, seeds side by side, stops, broken losses, the log."""
+"""The loop of a seed and who drives it: batches, side by side, stops, broken losses, the log."""
 
 import functools
 import json

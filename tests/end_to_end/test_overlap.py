@@ -1,4 +1,4 @@
-"""Real runs of `python -m experiments.overlap`, tiny, and of the commands that look back at them."""
+"""Real runs of `python -m experiments.overlap`, tiny, and of commands that look back at them."""
 
 import json
 import shutil

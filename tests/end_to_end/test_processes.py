@@ -24,7 +24,7 @@ from tests.end_to_end.runs import (
 )
 
 # Rounding errors of two programs grow with the learning rate.
-SAME = ("--config.optimizer.learning_rate=1e-5",)
+SAME = ("--config.optimizer.learning_rate=1e-5", "--config.evaluate.every=16")
 EVALUATE = ("iwae_samples", "generated", "every")
 QUICK = (*SAME, *(f"--config.evaluate.{name}=0" for name in EVALUATE))
 CONFIG = "mnist13.py"  # R_num has a mean over the batch, and so over all processes
@@ -107,7 +107,7 @@ def assert_close(one, other, rtol=2e-4):
 def test_two_processes_are_one_run(alone, two):
     workdir, outputs = two
     assert_close(alone, workdir)
-    assert sum("held_out_nelbo" in row for row in metrics(workdir)) == 2
+    assert "held_out_nelbo" in metrics(workdir)[-1]
     a, b = final(alone), final(workdir)
     assert a.keys() == b.keys()
     for name in ("nelbo", "se", "miou", "iwae", "kl_shift", "F1", "balance"):
