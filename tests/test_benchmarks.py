@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from asr_jax import spatial
-from benchmarks import gather, growth, run
+from benchmarks import gather, growth, inference, run, training
+from benchmarks.cases import Case
+from experiments.run.from_config import from_config
 
 
 @pytest.fixture
@@ -31,6 +33,22 @@ def test_gathers_write_what_matrix_products_write(boxes):
     windows = np.random.default_rng(0).random((5, 6, 6), np.float32)
     expected = spatial.write(windows, *boxes, (9, 12))
     np.testing.assert_allclose(gather.write(windows, *boxes, (9, 12)), expected, atol=1e-5)
+
+
+def test_every_case_has_a_configuration_that_makes_a_run():
+    cases = [case for module in run.SECTIONS.values() for case in module.cases(False).values()]
+    cases = [case[0] if isinstance(case, tuple) else case for case in cases]
+    cases = [case for case in cases if isinstance(case, Case)]
+    assert len({from_config(case.load()).model for case in cases}) > 10
+
+
+@pytest.mark.parametrize("section", [inference, training], ids=lambda s: s.__name__)
+def test_sections_measure_all_that_they_name(section):
+    small = dict(lstm=8, hidden=(16, 8), window=8, head=8, appearance=4)
+    case = Case("mnist3", batch=8, model=(*small.items(), ("max_objects", 2), ("count", 2)))
+    found = section.measure((case, 1) if section is training else case, quick=True)
+    assert len(found) >= 7 and all(np.isfinite(value) for value in found.values())
+    assert min(found.values()) > 0
 
 
 def test_growth_fits_the_exponent_of_a_power_law():
@@ -58,10 +76,11 @@ def test_a_section_that_there_is_not_is_refused(tmp_path):
 
 def test_quick_benchmarks_write_their_table_and_json(tmp_path):
     out = tmp_path / "b.json"
-    call = [sys.executable, "-m", "benchmarks.run", "--quick", "--only=choices", f"--out={out}"]
+    call = [sys.executable, "-m", "benchmarks.run", "--quick", "--only=parts", f"--out={out}"]
     root = Path(__file__).parents[1]
     done = subprocess.run(call, cwd=root, capture_output=True, text=True, check=True)
     result = json.loads(out.read_text())
-    assert [row["section"] for row in result["rows"]] == ["choices", "choices"]
-    assert all(row["ms"] > 0 and row["ratio"] > 0 for row in result["rows"])
-    assert "separable" in done.stdout and result["machine"]["platform"] == "cpu"
+    ((section, case, *parts),) = (row.items() for row in result["rows"])
+    assert (section, case) == (("section", "parts"), ("case", "mnist3")) and len(parts) == 9
+    assert all(value > 0 for name, value in parts if name != "backward ms")  # a difference
+    assert "likelihood ms" in done.stdout and result["machine"]["platform"] == "cpu"

@@ -232,7 +232,7 @@ SHAPES = [  # of images for a canvas of 50 x 50, what is advised
 ]
 
 
-@pytest.mark.parametrize("shape, advice, remedy", SHAPES, ids=str)
+@pytest.mark.parametrize("shape, advice, remedy", SHAPES, ids=[str(s[0]) for s in SHAPES])
 def test_another_shape_is_refused_by_one_error_that_names_the_canvas(shape, advice, remedy):
     images = np.full(shape, 0.5, np.float32)
     message = (

@@ -2,10 +2,15 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+from configs import mnist3, mnist13
 from experiments.run import evaluation, report
+from experiments.run.from_config import from_config
+from experiments.run.train import Trained
+from tests.test_data import scenes_of
 
 # Five images of one or two objects, with K = 3; images 1 and 4 are got wrong.
 TRUE = np.array([1, 1, 2, 2, 2])
@@ -57,6 +62,70 @@ def test_the_table_says_what_was_inferred_for_each_true_count():
     assert lines[3] == "this run  0.600 ± 0.200" and lines[4] == "paper     0.96 ± 0.00  "
     assert lines[-2] == "2 scenes of 1: nelbo 20.000, acc 0.500; inferred {1: 1, 3: 1}"
     assert lines[-1] == "3 scenes of 2: nelbo 22.000, acc 0.667; inferred {0: 1, 2: 2}"
+
+
+@pytest.fixture
+def finish(monkeypatch, tmp_path):
+    """`report.finish` of a run of a small model, whose results are made up."""
+
+    def go(**changes):
+        monkeypatch.setattr(report, "measure", lambda *_: {"nelbo": 300.0, "nelbo_stderr": 2.0})
+        config = mnist3.get_config("asr")
+        config.model.update(lstm=8, hidden=(16, 8), window=6, head=8, appearance=4)
+        config.update(changes)
+        run = from_config(config)
+        params = run.model.init(jax.random.key(0))
+        row = {"step": 4, "nelbo": 310.0, "kl_shift": 1.0, "F1": 2.0, "held_out_nelbo": 320.0}
+        history = [row, row | {"step": 8, "nelbo": 305.0}]
+        trained = Trained(params, 8, 60.0, 1.0, 7.0, history)
+        scenes = scenes_of(3, 3)
+        scenes.test.image[:, 10:20, 10:20] = 255
+        return report.finish(run, scenes, trained, 0, tmp_path, {})
+
+    return go
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_warning_and_costs_no_result(
+    finish, monkeypatch, tmp_path, capsys
+):
+    def broken(*_, **__):
+        raise RuntimeError("no glyph")
+
+    monkeypatch.setattr("asr_jax.plots.learning_curves", broken)
+    with pytest.warns(match=r"^figures could not be drawn \(no glyph\)"):
+        final = finish()
+    assert json.loads((tmp_path / "final.json").read_text()) == final
+    assert final["nelbo"] == 300.0 and "300.000 ± 2.000" in capsys.readouterr().out
+
+
+def test_the_result_is_written_before_it_is_drawn(finish, monkeypatch, tmp_path):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asr_jax.plots.reconstructions", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finish()
+    assert json.loads((tmp_path / "final.json").read_text())["nelbo"] == 300.0
+
+
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(finish, recwarn, tmp_path):
+    finish(name="cost$_{$x")
+    names = {"reconstructions.png", "samples.png", "learning_curves.png"}
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == names and not recwarn
+
+
+def test_learning_curves_show_held_out_scenes_beside_training():
+    history = [{"step": 4, "nelbo": 1.0, "kl_count": 1.0, "kl_scale": 1.0, "number": 1.0}]
+    run = from_config(mnist13.get_config("asr"))
+    assert report.panels(run, history) == {
+        "negative ELBO (nats)": ["nelbo"],
+        "KL (nats)": ["kl_count", "kl_scale"],
+        "R_num, unweighted (nats)": ["number"],
+    }
+    history[0] |= {"held_out_nelbo": 1.0, "held_out_miou": 0.5, "held_out_acc": 1.0}
+    shown = report.panels(run, history)
+    assert shown["negative ELBO (nats)"] == ["nelbo", "held_out_nelbo"]
+    assert shown[report.SHARES] == ["held_out_acc", "held_out_miou"]
 
 
 NELBO, SE = (360.5, 371.0, 352.25), (28.0, 30.5, 29.0)

@@ -257,6 +257,7 @@ BEFORE = {  # arguments of commands that would take minutes to say it
     "num": ("sample", ["--workdir=RUN", "--num=-1"], "--num=-1"),
     "no run": ("sample", ["--workdir=/tmp"], "not a finished run: /tmp"),
     "nothing": ("compare", [], "not a finished run: (none given)"),
+    "page": ("tables", ["--collect", "--out=/nowhere/R.md"], "--out=/nowhere/R.md: there is no"),
 }
 
 
