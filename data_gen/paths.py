@@ -15,7 +15,7 @@ def user_path(name: str | Path, what: str) -> Path:
       what: the setting that holds it, for messages.
 
     Raises:
-      ValueError: nothing, an address with a scheme, or a home that there is not.
+      ValueError: nothing, an address with a scheme, or an unknown home.
     """
     if not str(name):
         raise ValueError(f"{what} must name a file or folder, got nothing")

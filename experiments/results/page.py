@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
             ours = f"**{ours}**" if best.get(name) == row.label else ours
             cells += [ours, f"*{paper[name]}*" if name in paper else ""]
         lines.append(cells)
-    parts = [f"### {table.title}\n", markdown(heads, lines), *verdict(table, results, columns)]
+    said = (textwrap.fill(text, 118) + "\n" for text in verdict(table, results, columns))
+    parts = [f"### {table.title}\n", markdown(heads, lines), *said]
     for end, caption in FIGURES.items():
         figure = figures / f"{table.name}{end}.png"
         if figure.exists():
