@@ -65,7 +65,9 @@ class Warm:
 
     def answer(self, expect=0):
         """What it printed, once it has ended; `expect` is its exit status."""
-        status, output = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        assert line, f"the process ended with status {self._process.wait()}"
+        status, output = json.loads(line)
         assert status == expect, output[-3000:]
         return output
 
