@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-ENCODERS = ("patches", "raw")
+ENCODERS = ("attention", "patches", "raw")
 PRIORS = ("fixed", "learned")
 LIKELIHOODS = ("bernoulli", "gaussian")
 ESTIMATORS = ("marginal", "concrete")
@@ -50,8 +50,11 @@ class ModelConfig:
     lstm: int = 256  # units of both LSTMs
     hidden: tuple[int, ...] = (512, 256)  # appearance encoder; the decoder mirrors it
     head: int = 64  # units of the hidden layer of every small head
-    encoder: str = "patches"  # what the posterior's LSTM sees: "patches" or "raw" pixels
+    # How the posterior looks at an image: with "attention" over its places, or through an LSTM
+    # alone, which sees "patches" or "raw" pixels.
+    encoder: str = "patches"
     encoder_hidden: int = 0  # units of a dense layer after the patches; 0: none
+    look: float = 1.8  # side of what attention sees around a centre, in sides the prior expects
     # Side of a second glimpse, at the inferred centre, that the scale is inferred from; in sides
     # that the prior expects. 0: none, the scale sees what the LSTM sees.
     scale_glimpse: float = 0.0

@@ -9,8 +9,21 @@ import jax.numpy as jnp
 from asr_jax import boxes, spatial
 from asr_jax.config import ModelConfig
 from asr_jax.distributions import known_presence
-from asr_jax.networks import MLP, GaussianHead, LSTMStep, encode_image, lstm_start
+from asr_jax.networks import (
+    MLP,
+    SMALL,
+    Attention,
+    GaussianHead,
+    LSTMStep,
+    PlaceEncoder,
+    Places,
+    encode_image,
+    lstm_start,
+)
 from asr_jax.types import Gaussian, Latents, Noise, Posterior
+
+LOOK = 16  # pixels along an edge of what is seen around a proposed centre
+LOOK_FEATURES = 128
 
 
 def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
@@ -47,37 +60,63 @@ class InferenceStep(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, carry, noise: Noise, image_gates: jax.Array, images: jax.Array):
-        """carry: (LSTM state, previous latents [B, 3 + D]); noise of this step [B, ...]."""
+    def __call__(
+        self, carry, noise: Noise, image_gates: jax.Array, images: jax.Array, places: Places | None
+    ):
+        """One step.
+
+        carry: LSTM state; previous latents [B, 3 + D]; how far each place is explained [B, P].
+        noise of this step [B, ...]; `places` where there is attention, else None.
+        """
         config = self.config
-        state, previous = carry
+        state, previous, explained = carry
         state = LSTMStep(config.lstm, name="lstm")(state, previous, image_gates)
         h = state[1]  # [B, F]
+        mean, variance = config.scale_prior
+        expected = boxes.side(jnp.full_like(noise.scale, mean))  # the side that the prior expects
+
+        if places is None:
+            seen, start, shift_head = h, 0.0, GaussianHead(2, config.head, (0.0, 0.5), name="shift")
+            appearance_std = 1.0
+        else:
+            attention = Attention(config, name="attention")
+            look = attention(h, places, explained)
+            around = spatial.read(images, look.centre, config.look * expected, LOOK)
+            around = MLP((LOOK_FEATURES,), nn.relu, name="look")(_flat(around))
+            seen = jnp.concatenate([h, look.context, look.facts, around], axis=-1)
+            start = jnp.arctanh(jnp.clip(look.centre, -0.98, 0.98))
+            shift_head = GaussianHead(2, config.head, (0.0, 0.2), SMALL, name="shift")
+            # Objects are found before they are told apart: codes that start noisy are given up.
+            appearance_std = 0.3
 
         if config.count is None:
-            hidden = nn.relu(nn.Dense(config.head, name="presence_hidden")(h))
+            hidden = nn.relu(nn.Dense(config.head, name="presence_hidden")(seen))
             logits = nn.Dense(1, name="presence")(hidden)[:, 0]  # [B]
         else:
             logits = jnp.zeros(h.shape[:1])  # set by `known_presence` after the scan
 
-        q_shift = GaussianHead(2, config.head, (0.0, 0.5), name="shift")(h)
+        q_shift = shift_head(seen)
+        q_shift = q_shift.replace(loc=start + q_shift.loc)
         shift = _sample(q_shift, noise.shift)
 
-        mean, variance = config.scale_prior
         scale_head = GaussianHead(1, config.head, (mean, variance**0.5), name="scale")
-        seen = [h, shift]
+        seen = [seen, shift] if places is None else [seen, shift, shift - start]
         if config.scale_glimpse:  # how large an object is, is best seen from where it is
-            side = boxes.side(jnp.full_like(noise.scale, mean)) * config.scale_glimpse
-            look = spatial.read(images, boxes.centre(shift), side, config.window)
-            seen.append(look.reshape(look.shape[0], -1))
+            side = expected * config.scale_glimpse
+            seen.append(_flat(spatial.read(images, boxes.centre(shift), side, config.window)))
         q_scale = scale_head(jnp.concatenate(seen, axis=-1))
         scale = _sample(q_scale, noise.scale)
 
         glimpse = spatial.read(images, boxes.centre(shift), boxes.side(scale), config.window)
-        features = MLP(config.hidden, name="encoder")(glimpse.reshape(glimpse.shape[0], -1))
-        q_appearance = GaussianHead(config.appearance, name="appearance")(features)
+        features = MLP(config.hidden, name="encoder")(_flat(glimpse))
+        appearance_head = GaussianHead(
+            config.appearance, initial=(0.0, appearance_std), name="appearance"
+        )
+        q_appearance = appearance_head(features)
         appearance = _sample(q_appearance, noise.appearance)
 
+        if places is not None:
+            explained = explained + attention.explains(places, boxes.centre(shift))
         posterior = Posterior(
             presence_logits=logits,
             presence_noise=noise.presence,
@@ -86,7 +125,8 @@ class InferenceStep(nn.Module):
             appearance=q_appearance,
             latents=Latents(shift, scale, appearance),
         )
-        return (state, jnp.concatenate([shift, scale, appearance], axis=-1)), posterior
+        latents = jnp.concatenate([shift, scale, appearance], axis=-1)
+        return (state, latents, explained), posterior
 
 
 class Inference(nn.Module):
@@ -98,21 +138,26 @@ class Inference(nn.Module):
     def __call__(self, images: jax.Array, noise: Noise) -> Posterior:
         """images: [B, H, W] in [0, 1] -> Posterior, [B, K, ...]."""
         config, batch = self.config, images.shape[0]
+        if config.encoder == "attention":
+            places, features = PlaceEncoder(name="places")(images)
+            explained = jnp.zeros_like(places.ink)
+        else:
+            places, features, explained = None, encode_image(images, config), None
         # The image's share of the LSTM's input is the same at every step: project it once.
-        features = encode_image(images, config)
         image_gates = nn.Dense(4 * config.lstm, use_bias=False, name="image")(features)
 
         steps = nn.scan(
             InferenceStep,
             variable_broadcast="params",
             split_rngs={"params": False},
-            in_axes=(1, nn.broadcast, nn.broadcast),  # noise by step; image at every step
+            in_axes=(1, nn.broadcast, nn.broadcast, nn.broadcast),  # noise by step; the image
             out_axes=1,  # [B, K, ...]
             length=config.max_objects,
             unroll=config.max_objects,  # a short loop: XLA fuses across its steps
         )
-        start = lstm_start(batch, config.lstm), jnp.zeros((batch, 3 + config.appearance))
-        _, posterior = steps(config, name="step")(start, noise, image_gates, images)
+        nothing = jnp.zeros((batch, 3 + config.appearance))
+        start = lstm_start(batch, config.lstm), nothing, explained
+        _, posterior = steps(config, name="step")(start, noise, image_gates, images, places)
         if config.count is not None:
             known = known_presence((config.count,), batch, config.max_objects)
             posterior = posterior.replace(presence_logits=known)
@@ -121,3 +166,8 @@ class Inference(nn.Module):
 
 def _sample(q: Gaussian, noise: jax.Array) -> jax.Array:
     return q.loc + q.std * noise
+
+
+def _flat(windows: jax.Array) -> jax.Array:
+    """[B, h, w] -> [B, h * w]."""
+    return windows.reshape(windows.shape[0], -1)
