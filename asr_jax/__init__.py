@@ -22,7 +22,7 @@ from asr_jax.training import (
     train_seeds,
     train_steps,
 )
-from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior, Terms
+from asr_jax.types import Gaussian, Latents, Mixture, Noise, Posterior, Prior, Terms
 
 __all__ = [
     "Checkpoints",
@@ -30,6 +30,7 @@ __all__ = [
     "CountChain",
     "Gaussian",
     "Latents",
+    "Mixture",
     "Model",
     "ModelConfig",
     "Noise",

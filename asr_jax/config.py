@@ -17,6 +17,7 @@ LIKELIHOODS = ("bernoulli", "gaussian")
 ESTIMATORS = ("marginal", "concrete")
 SCHEDULES = ("cosine", "constant")
 MAX_OBJECTS = 100  # steps of inference are unrolled: more would compile for hours
+MAX_COMPONENTS = 1024  # of a mixture, each with a Gaussian for every step of every image
 MAX_SIZE = 2**16  # of a layer or a window: the product of three still fits an index
 RENAMED = {"max_steps": "max_objects"}  # what files of before call a field -> its name
 
@@ -59,6 +60,8 @@ class ModelConfig:
     # that the prior expects. 0: none, the scale sees what the LSTM sees.
     scale_glimpse: float = 0.0
     prior: str = "learned"  # "fixed": independent objects; "learned": an LSTM
+    # Gaussians in the learned prior's p(shift): 1 cannot say "anywhere but there", a mixture can.
+    place_components: int = 1
     learned_scale: bool = False  # the learned prior also moves p(scale | shift)
     scale_prior: tuple[float, float] = (-1.0, 0.05)  # mean, variance of the side before sigmoid
     # p(n) where the count is inferred: a learned prior learns it, a fixed one is geometric, or
@@ -82,9 +85,11 @@ class ModelConfig:
         _one_of(self, "estimator", ESTIMATORS)
         for field in ("max_objects", "window", "appearance", "lstm", "head", "encoder_hidden"):
             _whole_number(self, field)
+        _whole_number(self, "place_components")
         if self.count is not None:
             _whole_number(self, "count")
         _within(self, "max_objects", 1, MAX_OBJECTS)
+        _within(self, "place_components", 1, MAX_COMPONENTS)
         for field in ("window", "appearance", "lstm", "head"):
             _within(self, field, 1, MAX_SIZE)
         for field, low in (("sigma", 1e-6), ("temperature", 1e-6), ("presence_prior", -1e6)):
@@ -115,6 +120,11 @@ class ModelConfig:
             raise ValueError(
                 "scale_prior must be (mean, variance), a mean in [-10, 10] and a variance in "
                 f"[1e-6, 100], got {prior}"
+            )
+        if self.place_components > 1 and self.prior != "learned":
+            raise ValueError(
+                f"place_components={self.place_components} needs prior='learned', got "
+                f"{self.prior!r}: set it 1"
             )
         if self.learned_scale and self.prior != "learned":
             raise ValueError(

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax.config import ModelConfig
-from asr_jax.distributions import known_presence
-from asr_jax.networks import MLP, GaussianHead, LSTMStep, lstm_start
-from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior
+from asr_jax.distributions import draw_from_mixture, known_presence
+from asr_jax.networks import MLP, GaussianHead, LSTMStep, MixtureHead, lstm_start
+from asr_jax.types import Gaussian, Latents, Mixture, Noise, Posterior, Prior
 
 
 class FixedPrior(nn.Module):
@@ -54,6 +54,9 @@ class FixedPrior(nn.Module):
 class LearnedPrior(nn.Module):
     """An LSTM over objects: p(n), p(shift^t | z^{<t}), p(scale^t | shift^t, z^{<t}); N(0, 1) looks.
 
+    p(shift) is a Gaussian, or a mixture of `place_components`, which can say "anywhere but there".
+    Gradients of its samples go to the components that were chosen, not to how likely they are.
+
     With `learned_scale=False` the scale keeps the fixed prior: where nothing else constrains
     sizes, a learned one drifts to boxes that cover everything.
     """
@@ -64,7 +67,11 @@ class LearnedPrior(nn.Module):
         config = self.config
         mean, variance = config.scale_prior
         self.lstm = LSTMStep(config.lstm)
-        self.shift = GaussianHead(2, config.head)
+        self.shift = (
+            GaussianHead(2, config.head)
+            if config.place_components == 1
+            else MixtureHead(config.place_components, config.head)
+        )
         if config.learned_scale:
             self.scale = GaussianHead(1, config.head, (mean, variance**0.5))
         if config.count is None:
@@ -110,7 +117,7 @@ class LearnedPrior(nn.Module):
         state, previous, drawn = lstm_start(batch, self.config.lstm), jnp.zeros((batch, 3)), []
         for t in range(steps):
             state, (h, _, p_shift) = self._step(state, previous)
-            shift = p_shift.loc + p_shift.std * noise.shift[:, t]
+            shift = _draw_shift(p_shift, noise.shift[:, t], noise.presence[:, t])
             p_scale = self._scale(h, shift)
             scale = p_scale.loc + p_scale.std * noise.scale[:, t]
             previous = jnp.concatenate([shift, scale], axis=-1)
@@ -188,6 +195,13 @@ def _sample(prior: Prior, noise: Noise) -> Latents:
         scale=prior.scale.loc + prior.scale.std * noise.scale,
         appearance=prior.appearance.loc + prior.appearance.std * noise.appearance,
     )
+
+
+def _draw_shift(p: Gaussian | Mixture, normal, logistic) -> jax.Array:
+    """[B, 2]; logistic noise [B] chooses the component of a mixture: its sigmoid is uniform."""
+    if isinstance(p, Mixture):
+        return draw_from_mixture(p, nn.sigmoid(logistic), normal)
+    return p.loc + p.std * normal
 
 
 def _standard(shape) -> Gaussian:

@@ -28,7 +28,7 @@ from asr_jax.constraints.base import (
     penalty,
     values,
 )
-from asr_jax.distributions import CountChain, binary_concrete, gaussian
+from asr_jax.distributions import CountChain, binary_concrete, kl, log_prob
 from asr_jax.generative import as_posterior, canvases, log_likelihood
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params
@@ -192,7 +192,7 @@ def _iwae(params, key, images, *, model, samples):
         latents = posterior.latents
         prior = model.prior(params, latents)
         ratios = sum(  # [B, K]: log p(z^t) - log q(z^t | x)
-            gaussian(p).log_prob(z) - gaussian(q).log_prob(z)
+            log_prob(p, z) - log_prob(q, z)
             for p, q, z in (
                 (prior.shift, posterior.shift, latents.shift),
                 (prior.scale, posterior.scale, latents.scale),
@@ -228,12 +228,13 @@ def elbo_terms(
     estimate = {"marginal": _marginal, "concrete": _concrete}[model.config.estimator]
     log_p, kl_count, exists = estimate(posterior, prior, objects, images, model.config)
 
-    def kl(q, p):  # [B, K] -> [B]: only objects that exist have something to encode
-        return jnp.sum(exists * gaussian(q).kl_divergence(gaussian(p)), axis=1)
+    def of_objects(q, p, z):  # [B, K] -> [B]: only objects that exist have something to encode
+        return jnp.sum(exists * kl(q, p, z), axis=1)
 
-    kl_shift = kl(posterior.shift, prior.shift)
-    kl_scale = kl(posterior.scale, prior.scale)
-    kl_appearance = kl(posterior.appearance, prior.appearance)
+    latents = posterior.latents
+    kl_shift = of_objects(posterior.shift, prior.shift, latents.shift)
+    kl_scale = of_objects(posterior.scale, prior.scale, latents.scale)
+    kl_appearance = of_objects(posterior.appearance, prior.appearance, latents.appearance)
     return Terms(
         elbo=log_p - kl_count - kl_shift - kl_scale - kl_appearance,
         log_likelihood=log_p,

@@ -19,6 +19,15 @@ class Gaussian:
 
 
 @struct.dataclass
+class Mixture:
+    """A mixture of M diagonal Gaussians as plain arrays."""
+
+    log_weights: jax.Array  # [..., M]  of weights that sum to 1
+    loc: jax.Array  # [..., M, D]
+    std: jax.Array  # [..., M, D]
+
+
+@struct.dataclass
 class Latents:
     """What is sampled for each object, before tanh and sigmoid (`boxes.py` maps it to pixels)."""
 
@@ -29,7 +38,11 @@ class Latents:
 
 @struct.dataclass
 class Noise:
-    """The randomness of one posterior sample; zeros give the means of the Gaussians."""
+    """The randomness of one sample; zeros give the means of the posterior's Gaussians.
+
+    A sample of the prior has no relaxed presence; what that is drawn with chooses the component of
+    a mixture instead.
+    """
 
     presence: jax.Array  # [B, K]  standard logistic
     shift: jax.Array  # [B, K, 2]  standard normal, as the next two
@@ -47,7 +60,7 @@ class Posterior:
 
     presence_logits: jax.Array  # [B, K]  log-odds of one more object at step t
     presence_noise: jax.Array  # [B, K]  what the relaxed presence is sampled with
-    shift: Gaussian  # [B, K, 2]
+    shift: Gaussian  # [B, K, 2]; where a sample of the prior is looked at, as the prior has it
     scale: Gaussian  # [B, K, 1]
     appearance: Gaussian  # [B, K, D]
     latents: Latents
@@ -58,7 +71,7 @@ class Prior:
     """p(z, n), each step conditioned on the latents of the steps before it."""
 
     presence_logits: jax.Array  # [B, K]
-    shift: Gaussian  # [B, K, 2]
+    shift: Gaussian | Mixture  # [B, K, 2]; of a mixture [B, K, M] and [B, K, M, 2]
     scale: Gaussian  # [B, K, 1]
     appearance: Gaussian  # [B, K, D]
 

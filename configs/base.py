@@ -51,6 +51,7 @@ def base() -> ConfigDict:
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.prior = "learned"
+    config.model.place_components = 1
     config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_prior = 0.0

@@ -24,6 +24,9 @@ WRONG = [  # of a model: a field, its value, what is said
     ("head", 0, "head must lie in [1, 65536], got 0"),
     ("max_objects", 2.5, "max_objects must be a whole number, got 2.5"),
     ("window", 28.0, "window must be a whole number, got 28.0"),
+    ("place_components", 0, "place_components must lie in [1, 1024], got 0"),
+    ("place_components", 1025, "place_components must lie in [1, 1024], got 1025"),
+    ("place_components", 8.0, "place_components must be a whole number, got 8.0"),
     ("encoder_hidden", True, "encoder_hidden must be a whole number, got True"),
     ("count", "3", "count must be a whole number, got '3'"),
     ("sigma", 0.0, "sigma must lie in [1e-06, 1e+06], got 0.0"),
@@ -78,6 +81,11 @@ def test_configuration_errors_begin_with_the_field_and_name_value_and_rule(field
             "encoder_hidden must be 0, or up to 65536 with encoder='patches', got 8 with "
             "encoder='raw': set it 0",
             {"encoder_hidden": 0},
+        ),
+        (
+            {"place_components": 8, "prior": "fixed"},
+            "place_components=8 needs prior='learned', got 'fixed': set it 1",
+            {"place_components": 1},
         ),
         (
             {"learned_scale": True, "prior": "fixed"},

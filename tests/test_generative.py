@@ -208,6 +208,39 @@ def test_learned_prior_samples_agree_with_its_density(learned_scale):
     assert np.abs(again.shift.loc[:, 1] - again.shift.loc[:, 2]).max() > 1e-2
 
 
+def test_a_mixture_prior_samples_the_component_that_its_noise_chooses():
+    config = dataclasses.replace(CONFIG, place_components=4)
+    apply, params = learned(config)
+    noise = draw_noise(keys_of(1, 8), CONFIG)
+    latents, p = jax.jit(partial(LearnedPrior(config).apply, method="sample"))(params, noise)
+    again = apply(params, latents)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), p, again)
+    weights = np.exp(np.float64(again.shift.log_weights))  # [B, K, M]
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
+    chosen = []
+    for b, t in np.ndindex(8, STEPS):
+        u, below = sigmoid(noise.presence[b, t]), np.cumsum(weights[b, t])
+        m = next(m for m in range(4) if u < below[m] or m == 3)
+        loc, std = (np.float64(x[b, t, m]) for x in (again.shift.loc, again.shift.std))
+        expected = loc + std * np.float64(noise.shift[b, t])
+        np.testing.assert_allclose(latents.shift[b, t], expected, rtol=1e-5, atol=1e-5)
+        chosen.append(m)
+    assert len(set(chosen)) > 2
+
+
+def test_a_mixture_depends_on_earlier_objects_only():
+    apply, params = learned(dataclasses.replace(CONFIG, place_components=4))
+
+    def outputs(latents):
+        p = apply(params, latents).shift
+        return jnp.concatenate([p.log_weights, p.loc[..., 0], p.std[..., 0]], -1)[0]  # [K, 3M]
+
+    jacobian = jax.jit(jax.jacrev(outputs))(some_latents(2, 1))
+    for found in (np.abs(x) for x in (jacobian.shift, jacobian.scale)):  # [K, 3M, B, K, Y]
+        np.testing.assert_array_equal(found.max((1, 2, 4))[~EARLIER], 0)
+        assert np.all(found.max((2, 4)).transpose(0, 2, 1)[EARLIER] > 1e-7)  # each of the 3M
+
+
 @pytest.mark.parametrize("kind", ["fixed", "learned"])
 def test_known_count_makes_the_priors_presence_certain(kind):
     config = dataclasses.replace(CONFIG, prior=kind, learned_scale=False, count=2)

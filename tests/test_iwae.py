@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from asr_jax import elbo, iwae
+from asr_jax import Mixture, elbo, iwae
 from asr_jax.generative import canvases, log_likelihood
 from tests.small import (
     PRESENCE_KERNEL,
@@ -17,14 +17,21 @@ from tests.small import (
     small_params,
     with_leaf,
 )
-from tests.test_distributions import enumerated_pmf
+from tests.test_distributions import enumerated_pmf, mixture_logpdf
 from tests.test_objective import bernoulli
 
 MODEL, IMAGES = small_model(), small_images()
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"prior": "fixed", "possible_counts": (1, 3)}, {"count": 2}, {"count": 0}]
+    "changes",
+    [
+        {},
+        {"place_components": 3},
+        {"prior": "fixed", "possible_counts": (1, 3)},
+        {"count": 2},
+        {"count": 0},
+    ],
 )
 def test_the_bound_is_a_float64_mean_of_importance_weights(changes):
     """p(n, z^{1..n}) p(x | z^{1..n}) / q(z^{1..n} | x), summed over n, averaged over samples."""
@@ -45,8 +52,11 @@ def test_the_bound_is_a_float64_mean_of_importance_weights(changes):
                 for name in ("shift", "scale", "appearance"):
                     z = np.float64(getattr(posterior.latents, name)[b, :n])
                     for sign, of in ((1, getattr(prior, name)), (-1, getattr(posterior, name))):
-                        loc, std = np.float64(of.loc[b, :n]), np.float64(of.std[b, :n])
-                        ratio += sign * norm.logpdf(z, loc, std).sum()
+                        of = jax.tree.map(lambda x, b=b, n=n: np.float64(x[b, :n]), of)
+                        if isinstance(of, Mixture):
+                            ratio += sign * mixture_logpdf(of, z).sum()
+                        else:
+                            ratio += sign * norm.logpdf(z, of.loc, of.std).sum()
                 canvas = objects[b, :n].sum(0)
                 log_p = bernoulli(np.float64(IMAGES[b]), canvas, model.config.epsilon)
                 terms.append(np.log(p_n[n]) + ratio + log_p)

@@ -21,8 +21,10 @@ from tests.small import (
     small_params,
     with_leaf,
 )
+from tests.test_distributions import mixture_logpdf
 
 MODEL = small_model()  # a learned prior, and a count that is inferred
+MIXTURE = small_model(place_components=3)
 FIXED = small_model(prior="fixed", presence_prior=-0.5)
 KNOWN = small_model(count=2)
 KEY, IMAGES = jax.random.key(0), small_images()
@@ -100,6 +102,21 @@ def test_marginal_elbo_equals_a_float64_sum_over_n(model):
     divergences = [terms.kl_count, terms.kl_shift, terms.kl_scale, terms.kl_appearance]
     np.testing.assert_allclose(terms.elbo, terms.log_likelihood - sum(divergences), rtol=1e-6)
     assert np.min(divergences) >= 0
+
+
+def test_the_kl_of_places_to_a_mixture_is_by_the_posteriors_own_sample():
+    """-H(q) - log p(z) in float64, for objects that exist; the rest is as with a Gaussian."""
+    params = more_objects(MIXTURE)
+    posterior, prior, _ = parts(MIXTURE, params)
+    exists = np.exp(np.cumsum(log_expit(posterior.presence_logits), axis=1))  # [B, K]
+    entropy = norm.entropy(0, posterior.shift.std).sum(-1)
+    log_p = mixture_logpdf(prior.shift, posterior.latents.shift)
+    terms = elbo(params, KEY, IMAGES, model=MIXTURE)
+    np.testing.assert_allclose(terms.kl_shift, (exists * (-entropy - log_p)).sum(1), rtol=1e-5)
+    of_scale = (exists * kl(posterior.scale, prior.scale)).sum(1)
+    np.testing.assert_allclose(terms.kl_scale, of_scale, rtol=1e-5, atol=1e-5)
+    divergences = [terms.kl_count, terms.kl_shift, terms.kl_scale, terms.kl_appearance]
+    np.testing.assert_allclose(terms.elbo, terms.log_likelihood - sum(divergences), rtol=1e-6)
 
 
 def test_marginal_elbo_equals_the_mean_over_sampled_counts():
@@ -272,13 +289,14 @@ def test_the_penalty_is_the_weighted_sum_of_positive_parts():
     assert len(TRACES) == 1  # other weights, and equal constraints, do not compile again
 
 
-def test_the_penalty_on_the_prior_is_an_expectation_over_its_own_samples():
-    """The first object's place is a Gaussian that has seen nothing: E max(x, 0) in closed form."""
-    params, number = small_params(MODEL, seed=6), 4_000
+@pytest.mark.parametrize("model", [MODEL, MIXTURE], ids=["gaussian", "mixture"])
+def test_the_penalty_on_the_prior_is_an_expectation_over_its_own_samples(model):
+    """The first object's place has seen nothing: E max(x, 0) of its Gaussians in closed form."""
+    params, number = small_params(model, seed=6), 4_000
 
     def penalty(params, images, prior_weights):
         found = elbo_with_penalty(
-            params, KEY, images, model=MODEL, constraints=sides(), prior_weights=prior_weights
+            params, KEY, images, model=model, constraints=sides(), prior_weights=prior_weights
         )
         return found[1].prior_penalty.mean(), found
 
@@ -286,9 +304,10 @@ def test_the_penalty_on_the_prior_is_an_expectation_over_its_own_samples():
     (mean, (objective, terms)), gradient = jax.value_and_grad(penalty, has_aux=True)(
         params, same, {"high": 3.0}
     )
-    prior = parts(MODEL, params)[1].shift
-    loc, std = prior.loc[0, 0, 0], prior.std[0, 0, 0]
-    expected = 3 * (std * norm.pdf(loc / std) + loc * norm.cdf(loc / std))
+    prior = parts(model, params)[1].shift
+    loc, std = prior.loc[0, 0, ..., 0], prior.std[0, 0, ..., 0]  # of x; [M] of a mixture
+    weights = np.exp(prior.log_weights[0, 0]) if model is MIXTURE else 1
+    expected = 3 * np.sum(weights * (std * norm.pdf(loc / std) + loc * norm.cdf(loc / std)))
     error = float(np.std(terms.prior_penalty)) / np.sqrt(number)
     assert mean == pytest.approx(expected, abs=4 * error)
     total = np.mean(terms.elbo - terms.penalty - terms.prior_penalty)
