@@ -47,7 +47,8 @@ def base() -> ConfigDict:
     config.model.lstm = 256
     config.model.hidden = (512, 256)
     config.model.head = 64
-    config.model.encoder = "patches"
+    config.model.encoder = "attention"
+    config.model.look = 1.8
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.prior = "learned"
@@ -129,7 +130,6 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
     config.data.train_size = 40_000
     config.data.test_size = 2_000
     config.model.count = -1
-    config.model.encoder_hidden = 512  # see asr_jax.networks.PatchEncoder
     config.model.max_objects = max(counts) + 1  # one more than needed: over-counting shows
     # AIR's prior over n, as annealed in the released code; no other method looks at it.
     config.model.presence_prior = -20.0
@@ -171,6 +171,7 @@ def paper_number(config: ConfigDict) -> None:
 def small(config: ConfigDict) -> None:
     """Networks of the sizes that public AIR codes have, for a comparison of speed."""
     config.model.hidden = (200,)
+    config.model.encoder = "patches"
     config.model.encoder_hidden = 256
 
 

@@ -17,8 +17,6 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.data.canvas = 64
     # What is known of the shapes' side, 13.4 of 64 pixels on average, give or take 2.
     config.model.scale_prior = base.scale_prior(13.4, 64, 0.05)
-    # They differ in size, and whether one is large or small is best seen from where it is.
-    config.model.scale_glimpse = 1.3
     config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 11.0, 16.5, 5.0
     # Shapes are found first, and ordered then: with full weights from the start a shape is missed
     # in more scenes (validation scenes, 12 epochs, nELBO, SE and mean IoU: 262, 41, 0.705; with

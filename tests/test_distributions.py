@@ -295,23 +295,55 @@ def test_samples_of_a_mixture_follow_its_density():
     assert scipy.stats.chisquare(counts, chances).pvalue > 0.01
 
 
-def test_a_uniform_number_chooses_the_component_and_gradients_go_to_it_alone():
+def test_a_uniform_number_chooses_the_component():
     p = jax.tree.map(jnp.float32, some_mixture((1,)))
     p = p.replace(log_weights=jnp.log(jnp.array([[0.2, 0.5, 0.3 - 1e-6]])))  # less than 1 in all
     normal = jnp.array([[0.3, -2.0]])
     for uniform, chosen in ((0.0, 0), (0.19, 0), (0.21, 1), (0.69, 1), (0.71, 2), (1.0, 2)):
-        draw = jax.jit(lambda p, u: draw_from_mixture(p, u, normal)[0])
-        at = jnp.array([uniform])
         expected = p.loc[0, chosen] + p.std[0, chosen] * normal[0]
-        np.testing.assert_allclose(draw(p, at), expected, rtol=1e-6)
-        moved = jax.jacobian(draw)(p, at)  # [2, 1, M, 2]
-        here = np.zeros((2, 3, 2))
-        here[[0, 1], chosen, [0, 1]] = 1
-        np.testing.assert_allclose(moved.loc[:, 0], here, atol=1e-6)
-        np.testing.assert_allclose(
-            moved.std[:, 0], here * np.array(normal[0])[:, None, None], atol=1e-6
-        )
-        np.testing.assert_array_equal(moved.log_weights, 0)
+        got = jax.jit(draw_from_mixture)(p, jnp.array([uniform]), normal)[0]
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_gradients_of_mixture_samples_are_those_of_the_expectation():
+    """E f of f = (x + 2 y)^2 and of a cosine in closed form, by differences in float64."""
+    p, number = some_mixture(), 40_000
+    rng = np.random.default_rng(9)
+    uniform, normal = (
+        jnp.float32(x) for x in (rng.uniform(size=number), rng.normal(size=(number, 2)))
+    )
+    direction = np.array([1.0, 2.0])
+
+    def expectation(log_w, loc, std):
+        w = scipy.special.softmax(log_w)
+        mean, variance = loc @ direction, np.square(std) @ np.square(direction)
+        return np.array([w @ (mean**2 + variance), w @ (np.cos(mean) * np.exp(-variance / 2))])
+
+    def of_a_sample(p, uniform, normal):
+        x = draw_from_mixture(p, uniform, normal) @ jnp.float32(direction)
+        return jnp.stack([x**2, jnp.cos(x)])
+
+    p32 = jax.tree.map(jnp.float32, p)
+    logits = p32.log_weights  # as a network has them: any numbers
+
+    def of_parameters(logits, loc, std, *noise):
+        return of_a_sample(Mixture(jax.nn.log_softmax(logits), loc, std), *noise)
+
+    jacobian = jax.jit(jax.vmap(jax.jacrev(of_parameters, (0, 1, 2)), (None,) * 3 + (0, 0)))
+    found = jacobian(logits, p32.loc, p32.std, uniform, normal)
+    parameters = (p.log_weights, p.loc, p.std)
+    for k, gradients in enumerate(found):  # [number, 2, ...]
+        for index in np.ndindex(*parameters[k].shape):
+            moved = []
+            for step in (1e-5, -1e-5):
+                there = [x.copy() for x in parameters]
+                there[k][index] += step
+                moved.append(expectation(*there))
+            expected = (moved[0] - moved[1]) / 2e-5
+            one = np.float64(gradients[(slice(None), slice(None), *index)])  # [number, 2]
+            error = one.std(0) / np.sqrt(number)
+            assert np.all(error < 0.2)
+            assert np.all(np.abs(one.mean(0) - expected) < 4 * error), (k, index)
 
 
 CONCRETE = [(0.7, 0.5), (-1.5, 1.0), (2.0, 0.2)]  # logit, temperature
