@@ -75,19 +75,16 @@ class InferenceStep(nn.Module):
         mean, variance = config.scale_prior
         expected = boxes.side(jnp.full_like(noise.scale, mean))  # the side that the prior expects
 
-        if places is None:
-            seen, start, shift_head = h, 0.0, GaussianHead(2, config.head, (0.0, 0.5), name="shift")
-            appearance_std = 1.0
-        else:
+        seen, shift_start, appearance_start = h, {"initial": (0.0, 0.5)}, {"initial": (0.0, 1.0)}
+        if places is not None:
             attention = Attention(config, name="attention")
             look = attention(h, places, explained)
             around = spatial.read(images, look.centre, config.look * expected, LOOK)
             around = MLP((LOOK_FEATURES,), nn.relu, name="look")(_flat(around))
             seen = jnp.concatenate([h, look.context, look.facts, around], axis=-1)
-            start = jnp.arctanh(jnp.clip(look.centre, -0.98, 0.98))
-            shift_head = GaussianHead(2, config.head, (0.0, 0.2), SMALL, name="shift")
+            shift_start["kernel_init"] = SMALL  # the proposal is good as it is
             # Objects are found before they are told apart: codes that start noisy are given up.
-            appearance_std = 0.3
+            appearance_start["initial"] = (0.0, 0.3)
 
         if config.count is None:
             hidden = nn.relu(nn.Dense(config.head, name="presence_hidden")(seen))
@@ -95,12 +92,15 @@ class InferenceStep(nn.Module):
         else:
             logits = jnp.zeros(h.shape[:1])  # set by `known_presence` after the scan
 
-        q_shift = shift_head(seen)
-        q_shift = q_shift.replace(loc=start + q_shift.loc)
+        q_shift = GaussianHead(2, config.head, name="shift", **shift_start)(seen)
+        if places is not None:
+            q_shift = attention.around(look.centre, q_shift)
         shift = _sample(q_shift, noise.shift)
 
         scale_head = GaussianHead(1, config.head, (mean, variance**0.5), name="scale")
-        seen = [seen, shift] if places is None else [seen, shift, shift - start]
+        seen = [seen, shift]
+        if places is not None:
+            seen.append((boxes.centre(shift) - look.centre) / attention.half_side)
         if config.scale_glimpse:  # how large an object is, is best seen from where it is
             side = expected * config.scale_glimpse
             seen.append(_flat(spatial.read(images, boxes.centre(shift), side, config.window)))
@@ -109,10 +109,8 @@ class InferenceStep(nn.Module):
 
         glimpse = spatial.read(images, boxes.centre(shift), boxes.side(scale), config.window)
         features = MLP(config.hidden, name="encoder")(_flat(glimpse))
-        appearance_head = GaussianHead(
-            config.appearance, initial=(0.0, appearance_std), name="appearance"
-        )
-        q_appearance = appearance_head(features)
+        head = GaussianHead(config.appearance, name="appearance", **appearance_start)
+        q_appearance = head(features)
         appearance = _sample(q_appearance, noise.appearance)
 
         if places is not None:

@@ -231,7 +231,7 @@ class Attention(nn.Module):
         # What training starts from: bright places, none twice, from left to right.
         self.ink = self.param("ink", nn.initializers.constant(16.0), ())
         self.explained = self.param("explained", nn.initializers.constant(16.0), ())
-        self.order = self.param("order", lambda _: jnp.array([4.0, 2.0]))
+        self.order = self.param("order", lambda _: jnp.array([2.0, 1.0]))
 
     def __call__(self, h: jax.Array, places: Places, explained: jax.Array) -> Look:
         """h: [B, X]; explained: [B, P], the sum of `explains` over earlier objects."""
@@ -244,7 +244,7 @@ class Attention(nn.Module):
             centre = jnp.einsum("bp,bpc->bc", attention, places.votes)
             attention = nn.softmax(logits - self._distance(places, centre))
         centre = jnp.einsum("bp,bpc->bc", attention, places.votes)
-        apart = jnp.abs(places.votes - centre[:, None]) / self._half_side
+        apart = jnp.abs(places.votes - centre[:, None]) / self.half_side
         facts = jnp.concatenate([apart, jnp.stack([places.ink, explained], -1)], axis=-1)
         context, facts = (
             jnp.einsum("bp,bpf->bf", attention, of_places) for of_places in (places.features, facts)
@@ -255,18 +255,27 @@ class Attention(nn.Module):
         """How far an object at `centre` [B, 2] explains places: [B, P], 1 where votes equal it."""
         return jnp.exp(-self._distance(places, centre))
 
+    def around(self, centre: jax.Array, moved: Gaussian) -> Gaussian:
+        """A Gaussian of shifts [B, 2] around a centre [B, 2], by `moved` halves of a side from it.
+
+        What is learned of an object then holds anywhere: the tanh of a shift is flat at the edges.
+        """
+        there = jnp.clip(centre + moved.loc * self.half_side, -0.98, 0.98)
+        steepness = 1 - jnp.square(there)  # d tanh(shift) / d shift
+        return Gaussian(jnp.arctanh(there), moved.std * self.half_side / steepness)
+
     def _distance(self, places: Places, centre: jax.Array) -> jax.Array:
         """Half the squared distance of votes and centre, in halves of a side: [B, P].
 
         A fact, without gradients: through the weights of a mean shift they would explode where a
         vote is as near to one object as to another.
         """
-        distance = (places.votes - centre[:, None]) / self._half_side
+        distance = (places.votes - centre[:, None]) / self.half_side
         return jax.lax.stop_gradient(jnp.square(distance).sum(-1) / 2)
 
     @property
-    def _half_side(self) -> np.ndarray:
-        """Of an object as the prior expects it, in x and y, where the canvas is 2."""
+    def half_side(self) -> np.ndarray:
+        """Of an object as the prior expects it: [2], x and y, where the canvas is 2 wide and high."""
         height, width = self.config.canvas
         side = min(height, width) / (1 + np.exp(-self.config.scale_prior[0]))
         return np.array([side / width, side / height], np.float32)
