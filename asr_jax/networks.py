@@ -275,7 +275,7 @@ class Attention(nn.Module):
 
     @property
     def half_side(self) -> np.ndarray:
-        """Of an object as the prior expects it: [2], x and y, where the canvas is 2 wide and high."""
+        """Of an object as the prior expects it: [2], x and y, on a canvas of 2 by 2."""
         height, width = self.config.canvas
         side = min(height, width) / (1 + np.exp(-self.config.scale_prior[0]))
         return np.array([side / width, side / height], np.float32)
