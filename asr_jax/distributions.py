@@ -93,6 +93,25 @@ def known_presence(counts: tuple[int, ...], batch: int, steps: int) -> jax.Array
     return jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (batch, steps))
 
 
+def bounded(presence_logits: jax.Array, bound: float) -> jax.Array:
+    """Presence logits within (-bound, bound), bound tanh(l / bound): none is certain."""
+    return bound * jnp.tanh(presence_logits / bound)
+
+
+def restrict(presence_logits: jax.Array, counts: tuple[int, ...]) -> jax.Array:
+    """Presence logits [..., K] of a chain that ends at one of `counts` only.
+
+    A step keeps its logit where both answers are possible: the chain may stop before it, and a
+    larger count is possible. Elsewhere the answer is certain. So a step still depends on the steps
+    before it alone, as the KLs of the ELBO need it.
+    """
+    stopped = np.arange(presence_logits.shape[-1])  # n if step t = 1..K is the first without object
+    more = stopped < max(counts)
+    free = np.broadcast_to(more & np.isin(stopped, counts), presence_logits.shape)
+    certain = np.broadcast_to(np.float32(np.where(more, CERTAIN, -CERTAIN)), free.shape)
+    return jnp.where(free, presence_logits, certain)
+
+
 def gaussian(parameters: Gaussian) -> distrax.MultivariateNormalDiag:
     """Arrays [..., D] -> a distribution with batch shape [...] over vectors of size D."""
     return distrax.MultivariateNormalDiag(parameters.loc, parameters.std)

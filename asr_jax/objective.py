@@ -115,7 +115,10 @@ def _elbo_with_penalty(
         some = tuple(c for c in constraints if c.name in prior_weights)
         found = values(some, as_posterior(prior, latents), model.config.canvas, axis_name)
         terms = terms.replace(prior_penalty=price + penalty(some, found, prior_weights))
-    return jnp.mean(terms.elbo - terms.penalty - terms.prior_penalty), terms
+    objective = terms.elbo - terms.penalty - terms.prior_penalty
+    if model.config.count_gap_weight:
+        objective -= model.config.count_gap_weight * terms.count_gap
+    return jnp.mean(objective), terms
 
 
 def elbo(
@@ -199,16 +202,43 @@ def _iwae(params, key, images, *, model, samples):
                 (prior.appearance, posterior.appearance, latents.appearance),
             )
         )
-        of_n = jnp.pad(jnp.cumsum(ratios, axis=1), [(0, 0), (1, 0)])  # [B, K+1], n = 0..K
-        of_n = (of_n + CountChain(prior.presence_logits).log_probs)[:, jnp.array(config.counts)]
-        canvas = canvases(model.render(params, latents), config.counts)
-        return jax.nn.logsumexp(of_n + log_likelihood(to_float(images), canvas, config), axis=1)
+        objects = model.render(params, latents)
+        log_w = count_scores(prior, objects, to_float(images), ratios, config)
+        return jax.nn.logsumexp(log_w, axis=1)
 
     def add(total, s):
         return jnp.logaddexp(total, log_weight(s)), None
 
     total, _ = jax.lax.scan(add, log_weight(0), jnp.arange(1, samples))
     return total - jnp.log(samples)
+
+
+def count_scores(
+    prior: Prior, objects: jax.Array, images: jax.Array, gains: jax.Array, config: ModelConfig
+) -> jax.Array:
+    """What speaks for each n: log p(n | z) + log p(x | z^{1..n}) + sum_{t <= n} gains_t.
+
+    Args:
+      prior: along the sample z.
+      objects: [B, K, H, W], the sample's, drawn.
+      images: [B, H, W], floats in [0, 1].
+      gains: [B, K] log p(z^t) - log q(z^t | x), or its expectation, minus the KL of step t.
+      config: of the model.
+
+    Returns:
+      [B, N] for n in `config.counts`, nats.
+    """
+    of_n = jnp.pad(jnp.cumsum(gains, axis=1), [(0, 0), (1, 0)])  # [B, K+1], n = 0..K
+    of_n = (of_n + CountChain(prior.presence_logits).log_probs)[:, jnp.array(config.counts)]
+    return of_n + log_likelihood(images, canvases(objects, config.counts), config)
+
+
+def step_kl(posterior: Posterior, prior: Prior) -> jax.Array:
+    """KL(q(z^t | z^{<t}, x) || p(z^t | z^{<t})) of shift, scale and appearance -> [B, K], nats."""
+    return sum(
+        gaussian(getattr(posterior, name)).kl_divergence(gaussian(getattr(prior, name)))
+        for name in ("shift", "scale", "appearance")
+    )
 
 
 def elbo_terms(
@@ -243,6 +273,7 @@ def elbo_terms(
         kl_appearance=kl_appearance,
         penalty=jnp.zeros_like(log_p),
         prior_penalty=jnp.zeros_like(log_p),
+        count_gap=_count_gap(posterior, prior, objects, images, model.config),
         constraints={},
     )
 
@@ -271,3 +302,18 @@ def _concrete(posterior: Posterior, prior: Prior, objects, images, config: Model
     canvas = jnp.einsum("bkhw,bk->bhw", objects, presence * exists)
     log_p = log_likelihood(images, canvas[:, None], config)[:, 0]
     return log_p, jnp.sum(executed * (q.log_prob(y) - p.log_prob(y)), axis=1), exists
+
+
+def _count_gap(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):
+    """KL(q*(n) || q(n)) -> [B], where q* maximises the ELBO of this sample and has no gradient.
+
+    The ELBO is log sum_n exp(score_n) - KL(q || q*), with the minus KLs for gains. In a presence
+    logit that KL's gradient has a factor u (1 - u), and vanishes where q is sure of a wrong count.
+    That of KL(q* || q), least for the same q, does not.
+    """
+    if config.count is not None or not config.count_gap_weight:
+        return jnp.zeros(len(images))
+    scores = count_scores(prior, objects, images, -step_kl(posterior, prior), config)
+    best = jax.lax.stop_gradient(jax.nn.log_softmax(scores, axis=1))  # [B, N]
+    log_q = CountChain(posterior.presence_logits).log_probs[:, jnp.array(config.counts)]
+    return jnp.sum(jnp.exp(best) * (best - log_q), axis=1)

@@ -55,6 +55,8 @@ def base() -> ConfigDict:
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_prior = 0.0
     config.model.possible_counts = ()
+    config.model.presence_bound = 0.0
+    config.model.count_gap_weight = 0.0
     config.model.likelihood = "bernoulli"
     config.model.sigma = 0.3
     config.model.epsilon = 1e-3
