@@ -197,6 +197,7 @@ def paper(config: ConfigDict) -> None:
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.scale_prior = (-1.0, 0.05)
+    config.model.presence_bound = config.model.count_gap_weight = 0.0  # what says n is the ELBO
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.constraints.prior_weights = ConfigDict()  # the posterior is regularised, nothing else
     config.constraints.ramps = ConfigDict()  # with full weights from the start
