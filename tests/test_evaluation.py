@@ -149,7 +149,7 @@ def test_a_model_trained_with_the_relaxed_estimator_is_evaluated_exactly(params,
 def test_unknown_boxes_leave_their_metric_out_and_a_tighter_bound_has_noise_of_its_own():
     tiny = dict(max_objects=1, encoder="raw", hidden=(4,), appearance=2, lstm=4, head=4)
     model = small_model(**tiny, prior="fixed", possible_counts=(1,))
-    params, images, count = small_params(model), small_images(8), np.arange(8) % 2
+    params, images, count = small_params(model), small_images(8), np.ones(8, int)
     key = jax.random.key(2)
     found = evaluate(params, key, images, count, model=model, iwae_samples=2)
     assert "acc" in found and "miou" not in found

@@ -206,6 +206,7 @@ def test_known_count_makes_presence_certain(count):
 @pytest.mark.parametrize("counts, bound", [((), 1.0), ((0, 2), 0.0), ((0, 2), 1.0)])
 def test_presence_is_bounded_where_it_is_asked_and_certain_elsewhere(setup, counts, bound):
     apply, params, images, keys = setup
+    params = with_leaf(params, ("params", "step", "presence", "bias"), lambda bias: bias + 0.7)
     noise = draw_noise(keys, CONFIG)
     plain = apply(params, images, noise)
     fields = dict(prior="fixed", possible_counts=counts, presence_bound=bound)
