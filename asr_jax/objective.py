@@ -7,6 +7,10 @@ The sum over n is exact, so presence needs no score function, no temperature and
 continuous latents are reparameterised. `concrete` relaxes presence instead, as the authors'
 released code does.
 
+In a presence logit its gradient vanishes where q(n) is sure of itself. What is maximised may hold
+one more term, the same for every method, that pulls q(n) to the best count posterior of the sample
+however sure it is; see `_count_gap`.
+
 The penalty is on the posterior, from which the prior learns. It can be on samples of the prior as
 well: a Gaussian has tails, and generates what no posterior has seen unless it is told.
 """
@@ -49,9 +53,9 @@ def elbo_with_penalty(
     prior_weights: Mapping[str, jax.Array] | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
-    """The objective of ASR, to be *maximised*: the batch's mean of ELBO - penalty.
+    """The objective of ASR, to be *maximised*: the batch's mean of ELBO - gap - penalty.
 
-    The penalty is sum_i weights_i max(F_i - tolerance_i, 0). Compiled once for a model, constraints
+    The gap, `Terms.count_gap` times the model's `count_gap_weight`, is 0 by default. The penalty is sum_i weights_i max(F_i - tolerance_i, 0). Compiled once for a model, constraints
     and shapes. `jax.value_and_grad(elbo_with_penalty, has_aux=True)` is all that training does.
 
     Args:
