@@ -55,8 +55,9 @@ def elbo_with_penalty(
 ) -> tuple[jax.Array, Terms]:
     """The objective of ASR, to be *maximised*: the batch's mean of ELBO - gap - penalty.
 
-    The gap, `Terms.count_gap` times the model's `count_gap_weight`, is 0 by default. The penalty is sum_i weights_i max(F_i - tolerance_i, 0). Compiled once for a model, constraints
-    and shapes. `jax.value_and_grad(elbo_with_penalty, has_aux=True)` is all that training does.
+    The gap is `Terms.count_gap` times the model's `count_gap_weight`, by default 0. The penalty is
+    sum_i weights_i max(F_i - tolerance_i, 0). Compiled once for a model, constraints and shapes.
+    `jax.value_and_grad(elbo_with_penalty, has_aux=True)` is all that training does.
 
     Args:
       params: from `model.init`.
