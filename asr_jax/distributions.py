@@ -112,6 +112,18 @@ def restrict(presence_logits: jax.Array, counts: tuple[int, ...]) -> jax.Array:
     return jnp.where(free, presence_logits, certain)
 
 
+def mixed(presence_logits: jax.Array, counts: tuple[int, ...], share: jax.Array) -> jax.Array:
+    """Presence logits [B, K] of (1 - share) q(n) + share / N for n in `counts`, N of them.
+
+    share: in [0, 1], a scalar. A step still depends on the steps before it alone.
+    """
+    uniform = CountChain(known_presence(counts, *presence_logits.shape)).log_probs
+    log_q = CountChain(presence_logits).log_probs + jnp.log1p(-share)
+    log_probs = jnp.logaddexp(log_q, uniform + jnp.log(share))  # [B, K+1]
+    at_least = jax.lax.cumlogsumexp(log_probs, axis=1, reverse=True)
+    return at_least[:, 1:] - log_probs[:, :-1]
+
+
 def gaussian(parameters: Gaussian) -> distrax.MultivariateNormalDiag:
     """Arrays [..., D] -> a distribution with batch shape [...] over vectors of size D."""
     return distrax.MultivariateNormalDiag(parameters.loc, parameters.std)

@@ -32,7 +32,7 @@ from asr_jax.constraints.base import (
     penalty,
     values,
 )
-from asr_jax.distributions import CountChain, binary_concrete, gaussian
+from asr_jax.distributions import CountChain, binary_concrete, gaussian, mixed
 from asr_jax.generative import as_posterior, canvases, log_likelihood
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params
@@ -50,6 +50,7 @@ def elbo_with_penalty(
     model: Model,
     constraints: Sequence[Constraint] = (),
     presence_prior: jax.Array | None = None,
+    count_mix: jax.Array | None = None,
     prior_weights: Mapping[str, jax.Array] | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
@@ -69,6 +70,9 @@ def elbo_with_penalty(
       constraints: functionals of the posterior (static).
       presence_prior: log-odds of one more object in the geometric prior over n, traced, for a
         schedule; None: the model's. Other priors over n do not look at it.
+      count_mix: share of a uniform distribution over the counts in the q(n) that the ELBO sees,
+        traced, for a schedule: latents learn to explain an image with every n before q(n) has
+        settled on one. None: of q(n) alone. Gap and constraints are of q(n) itself.
       prior_weights: multipliers for some of the constraints, evaluated on samples of the prior,
         one an image, instead of on the posterior; None: the prior learns from the posterior alone.
         Their noise is another for one key than for the keys that it stands for.
@@ -93,6 +97,7 @@ def elbo_with_penalty(
         default_weights(constraints) if weights is None else dict(weights),
         dict(prior_weights or {}),
         presence_prior,
+        count_mix,
         model=model,
         constraints=constraints,
         axis_name=axis_name,
@@ -101,7 +106,17 @@ def elbo_with_penalty(
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
 def _elbo_with_penalty(
-    params, key, images, weights, prior_weights, presence_prior, *, model, constraints, axis_name
+    params,
+    key,
+    images,
+    weights,
+    prior_weights,
+    presence_prior,
+    count_mix,
+    *,
+    model,
+    constraints,
+    axis_name,
 ):
     terms = elbo(
         params,
@@ -110,6 +125,7 @@ def _elbo_with_penalty(
         model=model,
         constraints=constraints,
         presence_prior=presence_prior,
+        count_mix=count_mix,
         axis_name=axis_name,
     )
     price = jnp.zeros_like(terms.elbo)  # [B]
@@ -134,6 +150,7 @@ def elbo(
     model: Model,
     constraints: Sequence[Constraint] = (),
     presence_prior: jax.Array | None = None,
+    count_mix: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> Terms:
     """The ELBO of each image and its terms, [B]; F_i is evaluated, the penalty is 0.
@@ -148,6 +165,7 @@ def elbo(
         key,
         model.check(images),
         presence_prior,
+        count_mix,
         model=model,
         constraints=tuple(constraints),
         axis_name=axis_name,
@@ -155,11 +173,16 @@ def elbo(
 
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
-def _elbo(params, key, images, presence_prior, *, model, constraints, axis_name):
+def _elbo(params, key, images, presence_prior, count_mix, *, model, constraints, axis_name):
     keys = random_keys.per_image(key, len(images), axis_name)
     posterior = model.posterior(params, keys, images)
     terms = elbo_terms(
-        params, posterior, to_float(images), model=model, presence_prior=presence_prior
+        params,
+        posterior,
+        to_float(images),
+        model=model,
+        presence_prior=presence_prior,
+        count_mix=count_mix,
     )
     return terms.replace(constraints=values(constraints, posterior, model.config.canvas, axis_name))
 
@@ -253,6 +276,7 @@ def elbo_terms(
     *,
     model: Model,
     presence_prior: jax.Array | None = None,
+    count_mix: jax.Array | None = None,
 ) -> Terms:
     """The ELBO on a given sample of the posterior of images [B, H, W], floats in [0, 1].
 
@@ -261,7 +285,11 @@ def elbo_terms(
     prior = model.prior(params, posterior.latents, presence_prior)
     objects = model.render(params, posterior.latents)  # [B, K, H, W]
     estimate = {"marginal": _marginal, "concrete": _concrete}[model.config.estimator]
-    log_p, kl_count, exists = estimate(posterior, prior, objects, images, model.config)
+    seen = posterior
+    if count_mix is not None and model.config.count is None:
+        logits = mixed(posterior.presence_logits, model.config.counts, count_mix)
+        seen = posterior.replace(presence_logits=logits)
+    log_p, kl_count, exists = estimate(seen, prior, objects, images, model.config)
 
     def kl(q, p):  # [B, K] -> [B]: only objects that exist have something to encode
         return jnp.sum(exists * gaussian(q).kl_divergence(gaussian(p)), axis=1)

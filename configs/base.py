@@ -88,6 +88,9 @@ def base() -> ConfigDict:
     # fraction of the run; 0: they stay where they are.
     config.train.presence_prior_start = 9.2
     config.train.presence_prior_until = 0.0
+    # The ELBO sees a mixture of q(n) and all counts alike, whose share goes linearly from 1 to 0
+    # until this fraction of the run; 0: q(n) alone.
+    config.train.count_mix_until = 0.0
     config.train.log_every = 50  # steps of one dispatch, and of one line of metrics.jsonl
     config.train.checkpoint_every = 2_000  # steps
     config.train.side_by_side = "auto"  # several seeds in one program: "yes", "no"; "no" on CPUs
