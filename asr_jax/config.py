@@ -68,6 +68,12 @@ class ModelConfig:
     # uniform over the possible counts if they are named.
     presence_prior: float = 0.0  # log-odds of one more object in the geometric prior
     possible_counts: tuple[int, ...] = ()
+    # Where the count is inferred: the largest log-odds of one more object, either way, in the
+    # posterior. 0: no bound.
+    presence_bound: float = 0.0
+    # Weight of the divergence of q(n) from the best count posterior of its sample: the ELBO's own
+    # gradient vanishes where q(n) is sure of itself. 0: without.
+    count_gap_weight: float = 0.0
     likelihood: str = "bernoulli"  # of a pixel given the canvas: "bernoulli" or "gaussian"
     sigma: float = 0.3  # standard deviation of the Gaussian likelihood
     # A pixel's Bernoulli probability keeps this distance from 0 and 1. Without one, a grey pixel
@@ -95,6 +101,11 @@ class ModelConfig:
         for field, low in (("sigma", 1e-6), ("temperature", 1e-6), ("presence_prior", -1e6)):
             _within(self, field, low, 1e6)  # what float32 can square or invert
         _within(self, "scale_glimpse", 0, 100, "0 is none")
+        _within(self, "count_gap_weight", 0, 1e6, "0 is without")
+        if self.presence_bound and not 1 <= self.presence_bound <= 100:  # 0.1 would decide nothing
+            raise ValueError(
+                f"presence_bound must be 0, for none, or in [1, 100], got {self.presence_bound}"
+            )
         if not 1e-7 <= self.epsilon < 0.5:  # below that, 1 - epsilon is 1 in float32
             raise ValueError(f"epsilon must lie in [1e-7, 0.5), got {self.epsilon}")
         if len(self.canvas) != 2 or not whole(self.canvas) or min(self.canvas) < 2:
@@ -158,8 +169,10 @@ class ModelConfig:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The counts n that the objective sums over, one where it is known, else 0..K."""
-        return tuple(range(self.max_objects + 1)) if self.count is None else (self.count,)
+        """The counts n that the objective sums over: what is known, else what is possible."""
+        if self.count is not None:
+            return (self.count,)
+        return tuple(sorted(self.possible_counts)) or tuple(range(self.max_objects + 1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,6 +96,37 @@ def known_presence(counts: tuple[int, ...], batch: int, steps: int) -> jax.Array
     return jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (batch, steps))
 
 
+def bounded(presence_logits: jax.Array, bound: float) -> jax.Array:
+    """Presence logits within (-bound, bound), bound tanh(l / bound): none is certain."""
+    return bound * jnp.tanh(presence_logits / bound)
+
+
+def restrict(presence_logits: jax.Array, counts: tuple[int, ...]) -> jax.Array:
+    """Presence logits [..., K] of a chain that ends at one of `counts` only.
+
+    A step keeps its logit where both answers are possible: the chain may stop before it, and a
+    larger count is possible. Elsewhere the answer is certain. So a step still depends on the steps
+    before it alone, as the KLs of the ELBO need it.
+    """
+    stopped = np.arange(presence_logits.shape[-1])  # n if step t = 1..K is the first without object
+    more = stopped < max(counts)
+    free = np.broadcast_to(more & np.isin(stopped, counts), presence_logits.shape)
+    certain = np.broadcast_to(np.float32(np.where(more, CERTAIN, -CERTAIN)), free.shape)
+    return jnp.where(free, presence_logits, certain)
+
+
+def mixed(presence_logits: jax.Array, counts: tuple[int, ...], share: jax.Array) -> jax.Array:
+    """Presence logits [B, K] of (1 - share) q(n) + share / N for n in `counts`, N of them.
+
+    share: in [0, 1], a scalar. A step still depends on the steps before it alone.
+    """
+    uniform = CountChain(known_presence(counts, *presence_logits.shape)).log_probs
+    log_q = CountChain(presence_logits).log_probs + jnp.log1p(-share)
+    log_probs = jnp.logaddexp(log_q, uniform + jnp.log(share))  # [B, K+1]
+    at_least = jax.lax.cumlogsumexp(log_probs, axis=1, reverse=True)
+    return at_least[:, 1:] - log_probs[:, :-1]
+
+
 def gaussian(parameters: Gaussian) -> distrax.MultivariateNormalDiag:
     """Arrays [..., D] -> a distribution with batch shape [...] over vectors of size D."""
     return distrax.MultivariateNormalDiag(parameters.loc, parameters.std)

@@ -15,7 +15,7 @@ from asr_jax.constraints.base import Constraint, statistics
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float, warn_of_background
 from asr_jax.model import Model, Params
-from asr_jax.objective import elbo_terms, iwae
+from asr_jax.objective import count_scores, elbo_terms, iwae, step_kl
 
 
 def evaluate(
@@ -50,7 +50,10 @@ def evaluate(
 
     Returns:
       name -> [N]: nelbo, se, acc, miou, iwae, count, the ELBO's terms and every constraint, those
-      on the mean as one scalar for the whole data set; and count_probs [N, K+1], q(n | x).
+      on the mean as one scalar for the whole data set; and count_probs [N, K+1], q(n | x). Where n
+      is inferred, count_elbo is the n that the ELBO itself would choose at the mode's latents,
+      argmax_n log p(n) + log p(x | z^{1..n}) - sum_{t <= n} KL_t, and acc_elbo its accuracy: what
+      the amortised q(n | x) makes of it is count, and acc.
 
     Raises:
       ValueError: images, keys, counts or boxes that do not fit. What fits and is probably not meant
@@ -150,8 +153,15 @@ def _evaluate(params, key_data, images, count, box, *, model: Model, constraints
     if iwae_samples:
         apart = random_keys.apart(keys)
         found["iwae"] = iwae(params, apart, images, model=model, samples=iwae_samples)
+    if model.config.count is None:
+        prior, objects = model.prior(params, mode.latents), model.render(params, mode.latents)
+        gains = -step_kl(mode, prior)
+        scores = count_scores(prior, objects, to_float(images), gains, model.config)  # [B, N]
+        found["count_elbo"] = jnp.array(model.config.counts)[jnp.argmax(scores, axis=1)]
     if count is not None:
         found["acc"] = metrics.count_accuracy(scene.count, count)
+        if "count_elbo" in found:
+            found["acc_elbo"] = metrics.count_accuracy(found["count_elbo"], count)
         if box is not None:
             found["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
     return found

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from asr_jax import boxes, spatial
 from asr_jax.config import ModelConfig
-from asr_jax.distributions import known_presence
+from asr_jax.distributions import bounded, known_presence, restrict
 from asr_jax.networks import (
     MLP,
     SMALL,
@@ -156,10 +156,14 @@ class Inference(nn.Module):
         nothing = jnp.zeros((batch, 3 + config.appearance))
         start = lstm_start(batch, config.lstm), nothing, explained
         _, posterior = steps(config, name="step")(start, noise, image_gates, images, places)
+        logits = posterior.presence_logits  # [B, K]
+        if config.presence_bound:
+            logits = bounded(logits, config.presence_bound)
+        if config.possible_counts:
+            logits = restrict(logits, config.possible_counts)
         if config.count is not None:
-            known = known_presence((config.count,), batch, config.max_objects)
-            posterior = posterior.replace(presence_logits=known)
-        return posterior
+            logits = known_presence((config.count,), batch, config.max_objects)
+        return posterior.replace(presence_logits=logits)
 
 
 def _sample(q: Gaussian, noise: jax.Array) -> jax.Array:

@@ -7,6 +7,10 @@ The sum over n is exact, so presence needs no score function, no temperature and
 continuous latents are reparameterised. `concrete` relaxes presence instead, as the authors'
 released code does.
 
+In a presence logit its gradient vanishes where q(n) is sure of itself. What is maximised may hold
+one more term, the same for every method, that pulls q(n) to the best count posterior of the sample
+however sure it is; see `_count_gap`.
+
 The penalty is on the posterior, from which the prior learns. It can be on samples of the prior as
 well: a Gaussian has tails, and generates what no posterior has seen unless it is told.
 """
@@ -28,7 +32,7 @@ from asr_jax.constraints.base import (
     penalty,
     values,
 )
-from asr_jax.distributions import CountChain, binary_concrete, kl, log_prob
+from asr_jax.distributions import CountChain, binary_concrete, kl, log_prob, mixed
 from asr_jax.generative import as_posterior, canvases, log_likelihood
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params
@@ -46,13 +50,15 @@ def elbo_with_penalty(
     model: Model,
     constraints: Sequence[Constraint] = (),
     presence_prior: jax.Array | None = None,
+    count_mix: jax.Array | None = None,
     prior_weights: Mapping[str, jax.Array] | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
-    """The objective of ASR, to be *maximised*: the batch's mean of ELBO - penalty.
+    """The objective of ASR, to be *maximised*: the batch's mean of ELBO - gap - penalty.
 
-    The penalty is sum_i weights_i max(F_i - tolerance_i, 0). Compiled once for a model, constraints
-    and shapes. `jax.value_and_grad(elbo_with_penalty, has_aux=True)` is all that training does.
+    The gap is `Terms.count_gap` times the model's `count_gap_weight`, by default 0. The penalty is
+    sum_i weights_i max(F_i - tolerance_i, 0). Compiled once for a model, constraints and shapes.
+    `jax.value_and_grad(elbo_with_penalty, has_aux=True)` is all that training does.
 
     Args:
       params: from `model.init`.
@@ -64,6 +70,9 @@ def elbo_with_penalty(
       constraints: functionals of the posterior (static).
       presence_prior: log-odds of one more object in the geometric prior over n, traced, for a
         schedule; None: the model's. Other priors over n do not look at it.
+      count_mix: share of a uniform distribution over the counts in the q(n) that the ELBO sees,
+        traced, for a schedule: latents learn to explain an image with every n before q(n) has
+        settled on one. None: of q(n) alone. Gap and constraints are of q(n) itself.
       prior_weights: multipliers for some of the constraints, evaluated on samples of the prior,
         one an image, instead of on the posterior; None: the prior learns from the posterior alone.
         Their noise is another for one key than for the keys that it stands for.
@@ -88,6 +97,7 @@ def elbo_with_penalty(
         default_weights(constraints) if weights is None else dict(weights),
         dict(prior_weights or {}),
         presence_prior,
+        count_mix,
         model=model,
         constraints=constraints,
         axis_name=axis_name,
@@ -96,7 +106,17 @@ def elbo_with_penalty(
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
 def _elbo_with_penalty(
-    params, key, images, weights, prior_weights, presence_prior, *, model, constraints, axis_name
+    params,
+    key,
+    images,
+    weights,
+    prior_weights,
+    presence_prior,
+    count_mix,
+    *,
+    model,
+    constraints,
+    axis_name,
 ):
     terms = elbo(
         params,
@@ -105,6 +125,7 @@ def _elbo_with_penalty(
         model=model,
         constraints=constraints,
         presence_prior=presence_prior,
+        count_mix=count_mix,
         axis_name=axis_name,
     )
     price = jnp.zeros_like(terms.elbo)  # [B]
@@ -115,7 +136,10 @@ def _elbo_with_penalty(
         some = tuple(c for c in constraints if c.name in prior_weights)
         found = values(some, as_posterior(prior, latents), model.config.canvas, axis_name)
         terms = terms.replace(prior_penalty=price + penalty(some, found, prior_weights))
-    return jnp.mean(terms.elbo - terms.penalty - terms.prior_penalty), terms
+    objective = terms.elbo - terms.penalty - terms.prior_penalty
+    if model.config.count_gap_weight:
+        objective -= model.config.count_gap_weight * terms.count_gap
+    return jnp.mean(objective), terms
 
 
 def elbo(
@@ -126,6 +150,7 @@ def elbo(
     model: Model,
     constraints: Sequence[Constraint] = (),
     presence_prior: jax.Array | None = None,
+    count_mix: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> Terms:
     """The ELBO of each image and its terms, [B]; F_i is evaluated, the penalty is 0.
@@ -140,6 +165,7 @@ def elbo(
         key,
         model.check(images),
         presence_prior,
+        count_mix,
         model=model,
         constraints=tuple(constraints),
         axis_name=axis_name,
@@ -147,11 +173,16 @@ def elbo(
 
 
 @functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
-def _elbo(params, key, images, presence_prior, *, model, constraints, axis_name):
+def _elbo(params, key, images, presence_prior, count_mix, *, model, constraints, axis_name):
     keys = random_keys.per_image(key, len(images), axis_name)
     posterior = model.posterior(params, keys, images)
     terms = elbo_terms(
-        params, posterior, to_float(images), model=model, presence_prior=presence_prior
+        params,
+        posterior,
+        to_float(images),
+        model=model,
+        presence_prior=presence_prior,
+        count_mix=count_mix,
     )
     return terms.replace(constraints=values(constraints, posterior, model.config.canvas, axis_name))
 
@@ -199,16 +230,43 @@ def _iwae(params, key, images, *, model, samples):
                 (prior.appearance, posterior.appearance, latents.appearance),
             )
         )
-        of_n = jnp.pad(jnp.cumsum(ratios, axis=1), [(0, 0), (1, 0)])  # [B, K+1], n = 0..K
-        of_n = (of_n + CountChain(prior.presence_logits).log_probs)[:, jnp.array(config.counts)]
-        canvas = canvases(model.render(params, latents), config.counts)
-        return jax.nn.logsumexp(of_n + log_likelihood(to_float(images), canvas, config), axis=1)
+        objects = model.render(params, latents)
+        log_w = count_scores(prior, objects, to_float(images), ratios, config)
+        return jax.nn.logsumexp(log_w, axis=1)
 
     def add(total, s):
         return jnp.logaddexp(total, log_weight(s)), None
 
     total, _ = jax.lax.scan(add, log_weight(0), jnp.arange(1, samples))
     return total - jnp.log(samples)
+
+
+def count_scores(
+    prior: Prior, objects: jax.Array, images: jax.Array, gains: jax.Array, config: ModelConfig
+) -> jax.Array:
+    """What speaks for each n: log p(n | z) + log p(x | z^{1..n}) + sum_{t <= n} gains_t.
+
+    Args:
+      prior: along the sample z.
+      objects: [B, K, H, W], the sample's, drawn.
+      images: [B, H, W], floats in [0, 1].
+      gains: [B, K] log p(z^t) - log q(z^t | x), or its expectation, minus the KL of step t.
+      config: of the model.
+
+    Returns:
+      [B, N] for n in `config.counts`, nats.
+    """
+    of_n = jnp.pad(jnp.cumsum(gains, axis=1), [(0, 0), (1, 0)])  # [B, K+1], n = 0..K
+    of_n = (of_n + CountChain(prior.presence_logits).log_probs)[:, jnp.array(config.counts)]
+    return of_n + log_likelihood(images, canvases(objects, config.counts), config)
+
+
+def step_kl(posterior: Posterior, prior: Prior) -> jax.Array:
+    """KL(q(z^t | z^{<t}, x) || p(z^t | z^{<t})) of shift, scale and appearance -> [B, K], nats."""
+    return sum(
+        kl(getattr(posterior, name), getattr(prior, name), getattr(posterior.latents, name))
+        for name in ("shift", "scale", "appearance")
+    )
 
 
 def elbo_terms(
@@ -218,6 +276,7 @@ def elbo_terms(
     *,
     model: Model,
     presence_prior: jax.Array | None = None,
+    count_mix: jax.Array | None = None,
 ) -> Terms:
     """The ELBO on a given sample of the posterior of images [B, H, W], floats in [0, 1].
 
@@ -226,7 +285,11 @@ def elbo_terms(
     prior = model.prior(params, posterior.latents, presence_prior)
     objects = model.render(params, posterior.latents)  # [B, K, H, W]
     estimate = {"marginal": _marginal, "concrete": _concrete}[model.config.estimator]
-    log_p, kl_count, exists = estimate(posterior, prior, objects, images, model.config)
+    seen = posterior
+    if count_mix is not None and model.config.count is None:
+        logits = mixed(posterior.presence_logits, model.config.counts, count_mix)
+        seen = posterior.replace(presence_logits=logits)
+    log_p, kl_count, exists = estimate(seen, prior, objects, images, model.config)
 
     def of_objects(q, p, z):  # [B, K] -> [B]: only objects that exist have something to encode
         return jnp.sum(exists * kl(q, p, z), axis=1)
@@ -244,6 +307,7 @@ def elbo_terms(
         kl_appearance=kl_appearance,
         penalty=jnp.zeros_like(log_p),
         prior_penalty=jnp.zeros_like(log_p),
+        count_gap=_count_gap(posterior, prior, objects, images, model.config),
         constraints={},
     )
 
@@ -272,3 +336,18 @@ def _concrete(posterior: Posterior, prior: Prior, objects, images, config: Model
     canvas = jnp.einsum("bkhw,bk->bhw", objects, presence * exists)
     log_p = log_likelihood(images, canvas[:, None], config)[:, 0]
     return log_p, jnp.sum(executed * (q.log_prob(y) - p.log_prob(y)), axis=1), exists
+
+
+def _count_gap(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):
+    """KL(q*(n) || q(n)) -> [B], where q* maximises the ELBO of this sample and has no gradient.
+
+    The ELBO is log sum_n exp(score_n) - KL(q || q*), with the minus KLs for gains. In a presence
+    logit that KL's gradient has a factor u (1 - u), and vanishes where q is sure of a wrong count.
+    That of KL(q* || q), least for the same q, does not.
+    """
+    if config.count is not None or not config.count_gap_weight:
+        return jnp.zeros(len(images))
+    scores = count_scores(prior, objects, images, -step_kl(posterior, prior), config)
+    best = jax.lax.stop_gradient(jax.nn.log_softmax(scores, axis=1))  # [B, N]
+    log_q = CountChain(posterior.presence_logits).log_probs[:, jnp.array(config.counts)]
+    return jnp.sum(jnp.exp(best) * (best - log_q), axis=1)

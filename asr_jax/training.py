@@ -47,6 +47,7 @@ class Schedule:
     weights: dict[str, jax.Array]  # constraint name -> multiplier
     presence_prior: jax.Array | None = None  # log-odds of the geometric prior; None: the model's
     prior_weights: dict[str, jax.Array] | None = None  # the same for samples of the prior
+    count_mix: jax.Array | None = None  # share of all counts alike in q(n); None: of q(n) alone
 
 
 def init_state(model: Model, tx: optax.GradientTransformation, seed: int | jax.Array) -> TrainState:
@@ -93,6 +94,7 @@ def train_step(
         model=model,
         constraints=constraints,
         presence_prior=schedule.presence_prior,
+        count_mix=schedule.count_mix,
         prior_weights=schedule.prior_weights,
         axis_name=axis_name,
     )

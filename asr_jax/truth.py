@@ -59,7 +59,9 @@ def check(
 def _warn_of_counts(count: np.ndarray, config: ModelConfig) -> None:
     strange = np.unique(count[~np.isin(count, config.counts)]).tolist()
     if strange:
-        possible = f"0..K={config.max_objects}" if config.count is None else f"{config.count} alone"
+        possible = f"{', '.join(map(str, config.counts))} alone"
+        if config.count is None and not config.possible_counts:
+            possible = f"0..K={config.max_objects}"
         warn(
             f"{np.isin(count, strange).sum()} of {len(count)} scenes have counts, {strange}, that "
             f"the model cannot infer: it knows {possible}"

@@ -57,6 +57,8 @@ def base() -> ConfigDict:
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_prior = 0.0
     config.model.possible_counts = ()
+    config.model.presence_bound = 0.0
+    config.model.count_gap_weight = 0.0
     config.model.likelihood = "bernoulli"
     config.model.sigma = 0.3
     config.model.epsilon = 1e-3
@@ -88,6 +90,9 @@ def base() -> ConfigDict:
     # fraction of the run; 0: they stay where they are.
     config.train.presence_prior_start = 9.2
     config.train.presence_prior_until = 0.0
+    # The ELBO sees a mixture of q(n) and all counts alike, whose share goes linearly from 1 to 0
+    # until this fraction of the run; 0: q(n) alone.
+    config.train.count_mix_until = 0.0
     config.train.log_every = 50  # steps of one dispatch, and of one line of metrics.jsonl
     config.train.checkpoint_every = 2_000  # steps
     config.train.side_by_side = "auto"  # several seeds in one program: "yes", "no"; "no" on CPUs
@@ -197,6 +202,7 @@ def paper(config: ConfigDict) -> None:
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.scale_prior = (-1.0, 0.05)
+    config.model.presence_bound = config.model.count_gap_weight = 0.0  # what says n is the ELBO
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.constraints.prior_weights = ConfigDict()  # the posterior is regularised, nothing else
     config.constraints.ramps = ConfigDict()  # with full weights from the start

@@ -36,6 +36,11 @@ WRONG = [  # of a model: a field, its value, what is said
     ("presence_prior", NAN, "presence_prior must lie in [-1e+06, 1e+06], got nan"),
     ("scale_glimpse", -1.0, "scale_glimpse must lie in [0, 100], got -1.0: 0 is none"),
     ("scale_glimpse", NAN, "scale_glimpse must lie in [0, 100], got nan: 0 is none"),
+    ("presence_bound", 0.5, "presence_bound must be 0, for none, or in [1, 100], got 0.5"),
+    ("presence_bound", -1.0, "presence_bound must be 0, for none, or in [1, 100], got -1.0"),
+    ("presence_bound", NAN, "presence_bound must be 0, for none, or in [1, 100], got nan"),
+    ("count_gap_weight", -1.0, "count_gap_weight must lie in [0, 1e+06], got -1.0: 0 is without"),
+    ("count_gap_weight", NAN, "count_gap_weight must lie in [0, 1e+06], got nan: 0 is without"),
     ("epsilon", 1e-9, "epsilon must lie in [1e-7, 0.5), got 1e-09"),
     ("epsilon", 0.5, "epsilon must lie in [1e-7, 0.5), got 0.5"),
     ("canvas", (50,), "canvas must be (height, width) >= 2, got (50,)"),
@@ -159,8 +164,9 @@ def test_configuration_accepts_its_limits():
     assert ModelConfig(count=0).counts == (0,)
     assert ModelConfig(count=3, max_objects=3).counts == (3,)
     assert ModelConfig(max_objects=2).counts == (0, 1, 2)
-    # The posterior may be at any count, whichever the prior allows.
-    assert ModelConfig(max_objects=3, prior="fixed", possible_counts=(0, 3)).counts == (0, 1, 2, 3)
+    assert ModelConfig(max_objects=4, prior="fixed", possible_counts=(3, 0)).counts == (0, 3)
+    ModelConfig(presence_bound=1.0, count_gap_weight=0.0)
+    ModelConfig(presence_bound=100.0, count_gap_weight=1e6)
 
 
 def test_configuration_is_frozen_and_hashable():

@@ -14,12 +14,14 @@ from asr_jax.distributions import (
     CERTAIN,
     CountChain,
     binary_concrete,
+    bounded,
     draw_from_mixture,
     gaussian,
     kl,
     known_presence,
     log_prob,
     mixture,
+    restrict,
 )
 from asr_jax.types import Gaussian, Mixture
 
@@ -174,6 +176,55 @@ def test_kl_to_several_possible_counts_equals_enumeration(counts):
         own = jax.grad(lambda q, p: kl(q, p).sum(), (0, 1))(logits, logits)
     assert all(np.all(np.isfinite(gradient)) for gradient in (*gradients, *own))
     np.testing.assert_allclose(own, 0, atol=1e-6)
+
+
+SUBSETS = [L for size in range(1, 6) for L in itertools.combinations(range(5), size)]
+
+
+@pytest.mark.parametrize("counts", SUBSETS, ids=str)
+def test_a_restricted_chain_equals_enumeration_and_never_leaves_the_possible_counts(counts):
+    """Of the possible counts in turn, in float64: stop here, or go on to the next of them."""
+    extreme = np.array([[90.0, -90.0, 300.0, -300.0]])
+    logits = np.concatenate([LOGITS, extreme])
+    expected = np.full((4, 5), -np.inf)
+    reached = np.zeros(4)
+    for k in counts[:-1]:
+        expected[:, k] = reached + scipy.special.log_expit(-logits[:, k])
+        reached = reached + scipy.special.log_expit(logits[:, k])
+    expected[:, counts[-1]] = reached
+    np.testing.assert_allclose(np.exp(expected).sum(1), 1, rtol=1e-12)
+
+    def log_probs(logits):
+        return CountChain(restrict(logits, counts)).log_probs
+
+    got = log_probs(jnp.float32(logits))
+    possible = np.isin(np.arange(5), counts)
+    np.testing.assert_allclose(got[:, possible], expected[:, possible], rtol=2e-6, atol=1e-6)
+    assert got.dtype == jnp.float32 and np.all(np.isfinite(got))
+    np.testing.assert_array_equal(jnp.exp(got)[:, ~possible], 0)
+    again = restrict(jnp.float32(logits[0]), counts[::-1])  # in any order, any number of axes
+    np.testing.assert_array_equal(CountChain(again).log_probs, got[0])
+    with jax.debug_nans(True):
+        gradient = jax.grad(lambda x: jnp.sum(jnp.exp(log_probs(x)) * log_probs(x)))(
+            jnp.float32(logits)
+        )
+    assert np.all(np.isfinite(gradient))
+    asked = [k in counts[:-1] for k in range(4)]
+    np.testing.assert_array_equal(gradient[:, ~np.array(asked)], 0)
+    assert np.all(gradient[:3, asked] != 0)
+
+
+def test_bounded_logits_stay_within_the_bound_and_small_ones_as_they_are():
+    logits = np.array([-1e4, -20.0, -3.0, -0.01, 0.0, 0.02, 1.0, 15.0, 1e30])
+    got = bounded(jnp.float32(logits), 4.0)
+    odds = scipy.special.expit(2 * logits / 4)  # tanh of a half is a logistic function
+    np.testing.assert_allclose(got, 4 * (2 * odds - 1), rtol=1e-5, atol=1e-7)
+    assert np.abs(got).max() <= 4
+    np.testing.assert_allclose(got[3:6], logits[3:6], rtol=1e-4)
+    with jax.debug_nans(True):
+        gradient = jax.grad(lambda x: bounded(x, 4.0).sum())(jnp.float32(logits))
+    slope = 4 * odds * (1 - odds)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-6)
 
 
 def gaussians():

@@ -18,6 +18,7 @@ from tests.small import (
 )
 from tests.test_distributions import enumerated_pmf
 from tests.test_metrics import mean_iou_by_scipy
+from tests.test_objective import bernoulli, kl
 
 MODEL, NUMBER = small_model(), 20
 CONSTRAINTS = (*overlap_constraints(2.0, 5.0), *number_constraints((1, 3)))
@@ -106,6 +107,27 @@ def test_count_probs_are_those_of_the_mode(values, modes):
     np.testing.assert_allclose(values["count_probs"], modes[0], rtol=1e-4, atol=1e-6)
 
 
+def test_the_count_that_the_elbo_chooses_equals_a_loop(params, values):
+    """In float64, from the means: log p(n) + log p(x | z^{1..n}) - what n objects cost."""
+    for b in range(NUMBER):
+        image = IMAGES[b : b + 1] / np.float32(255)
+        q = MODEL.posterior(params, None, image)
+        prior, objects = MODEL.prior(params, q.latents), MODEL.render(params, q.latents)
+        log_p_n = np.log(enumerated_pmf(prior.presence_logits[0]))
+        scores = []
+        for n in range(4):
+            canvas = np.float64(objects[0, :n]).sum(0)
+            score = log_p_n[n] + bernoulli(np.float64(image[0]), canvas, MODEL.config.epsilon)
+            for name in ("shift", "scale", "appearance"):
+                pair = (getattr(of, name) for of in (q, prior))
+                score -= kl(*(jax.tree.map(np.float64, of) for of in pair))[0, :n].sum()
+            scores.append(score)
+        assert values["count_elbo"][b] == np.argmax(scores)
+        assert values["acc_elbo"][b] == (np.argmax(scores) == COUNT[b])
+    assert np.any(values["count_elbo"] != values["count"])
+    assert len(set(values["count_elbo"])) > 1 and 0 < values["acc_elbo"].mean() < 1
+
+
 def test_a_constraint_on_the_mean_is_one_number_of_the_whole_data_set(params, values):
     keys = image_keys(NUMBER, seed=1).reshape(-1, 4)
     chunks = np.split(IMAGES / np.float32(255), NUMBER // 4)
@@ -125,11 +147,13 @@ def test_a_model_trained_with_the_relaxed_estimator_is_evaluated_exactly(params,
 
 
 def test_unknown_boxes_leave_their_metric_out_and_a_tighter_bound_has_noise_of_its_own():
-    model = small_model(max_objects=1, encoder="raw", hidden=(4,), appearance=2, lstm=4, head=4)
-    params, images, count = small_params(model), small_images(8), np.arange(8) % 2
+    tiny = dict(max_objects=1, encoder="raw", hidden=(4,), appearance=2, lstm=4, head=4)
+    model = small_model(**tiny, prior="fixed", possible_counts=(1,))
+    params, images, count = small_params(model), small_images(8), np.ones(8, int)
     key = jax.random.key(2)
     found = evaluate(params, key, images, count, model=model, iwae_samples=2)
     assert "acc" in found and "miou" not in found
+    np.testing.assert_array_equal(found["count_elbo"], 1)  # no other is possible
     keys = jax.vmap(jax.random.fold_in, (0, None))(image_keys(8, 2), 2**32 - 1)
     expected = iwae(params, keys, images, model=model, samples=2)
     np.testing.assert_allclose(found["iwae"], expected, rtol=1e-5)

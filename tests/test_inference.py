@@ -192,7 +192,7 @@ def test_appearance_sees_the_image_inside_its_window_only(setup):
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_known_count_makes_presence_certain(count):
-    config = dataclasses.replace(CONFIG, count=count)
+    config = dataclasses.replace(CONFIG, count=count, presence_bound=2.0)  # of what is inferred
     images, noise = jnp.ones((2, 9, 11)), no_noise(2, config)
     params = jax.eval_shape(Inference(config).init, jax.random.key(0), images, noise)
     assert not [name for name in params["params"]["step"] if "presence" in name]
@@ -201,6 +201,26 @@ def test_known_count_makes_presence_certain(count):
     probability = 1 / (1 + np.exp(-np.float64(q.presence_logits)))
     expected = [[float(t < count) for t in range(STEPS)]] * 2
     np.testing.assert_allclose(probability, expected, atol=1e-40)
+
+
+@pytest.mark.parametrize("counts, bound", [((), 1.0), ((0, 2), 0.0), ((0, 2), 1.0)])
+def test_presence_is_bounded_where_it_is_asked_and_certain_elsewhere(setup, counts, bound):
+    apply, params, images, keys = setup
+    params = with_leaf(params, ("params", "step", "presence", "bias"), lambda bias: bias + 0.7)
+    noise = draw_noise(keys, CONFIG)
+    plain = apply(params, images, noise)
+    fields = dict(prior="fixed", possible_counts=counts, presence_bound=bound)
+    config = dataclasses.replace(CONFIG, **fields)
+    q = jax.jit(Inference(config).apply)(params, images, noise)
+    expected = np.float64(plain.presence_logits)
+    if bound:
+        expected = np.tanh(expected)
+    if counts:  # n is 0 or 2: the second object follows the first, and none follows the second
+        expected[:, 1:] = [110, -110]
+    np.testing.assert_allclose(q.presence_logits, expected, rtol=1e-5)
+    assert np.abs(plain.presence_logits).max() > 0.3
+    same = q.replace(presence_logits=plain.presence_logits)
+    jax.tree.map(np.testing.assert_array_equal, same, plain)
 
 
 @pytest.mark.parametrize("glimpse", [0.0, 1.2])

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, logsumexp, rel_entr
 from scipy.stats import logistic, norm
 
 from asr_jax import Constraint, elbo, elbo_with_penalty, number_constraints, overlap_constraints
@@ -14,6 +14,7 @@ from asr_jax.distributions import CERTAIN
 from asr_jax.objective import elbo_terms
 from tests.small import (
     PRESENCE_BIAS,
+    PRESENCE_KERNEL,
     image_keys,
     leaf,
     small_images,
@@ -27,6 +28,7 @@ MODEL = small_model()  # a learned prior, and a count that is inferred
 MIXTURE = small_model(place_components=3)
 FIXED = small_model(prior="fixed", presence_prior=-0.5)
 KNOWN = small_model(count=2)
+POSSIBLE = small_model(prior="fixed", possible_counts=(1, 3), presence_bound=2.0)
 KEY, IMAGES = jax.random.key(0), small_images()
 OVERLAP = overlap_constraints(2.0, 5.0)
 
@@ -38,7 +40,11 @@ def more_objects(model, seed=0, by=0.4):
 
 def parts(model, params, seed=0):
     """Posterior, prior and drawn objects of IMAGES as float64 numpy, by the public functions."""
-    look = small_model(count=model.config.count)  # which neither prior nor estimator changes
+    fields = ("count", "possible_counts", "presence_bound")
+    settings = {name: getattr(model.config, name) for name in fields}
+    if model.config.possible_counts:
+        settings["prior"] = "fixed"
+    look = small_model(**settings)  # which neither the learned prior nor the estimator changes
     posterior = look.posterior(params, image_keys(seed=seed), IMAGES)
     prior = model.prior(params, posterior.latents)
     objects = look.render(params, posterior.latents)
@@ -91,7 +97,7 @@ def log_q_n(posterior):
     return np.stack(columns, axis=1)
 
 
-@pytest.mark.parametrize("model", [FIXED, MODEL], ids=["fixed", "learned"])
+@pytest.mark.parametrize("model", [FIXED, MODEL, POSSIBLE], ids=["fixed", "learned", "possible"])
 def test_marginal_elbo_equals_a_float64_sum_over_n(model):
     params = more_objects(model)
     posterior, *rest = parts(model, params)
@@ -153,6 +159,74 @@ def test_marginal_gradient_equals_the_mean_of_score_function_gradients():
     assert abs(samples.mean() - float(jax.grad(moved)(0.0))) < 4 * error
 
 
+@pytest.mark.parametrize("changes", [{}, {"prior": "fixed", "possible_counts": (1, 3)}], ids=str)
+def test_the_gap_is_the_divergence_from_the_best_count_posterior_in_float64(changes):
+    """q*(n) is proportional to what the ELBO gains by n; the ELBO itself is as it was."""
+    model, params = small_model(**changes, count_gap_weight=3.0), more_objects(MODEL)
+    posterior, *rest = parts(model, params)
+    counts = list(model.config.counts)
+    scores, log_q = elbo_given_n(model, posterior, *rest)[:, counts], log_q_n(posterior)[:, counts]
+    best = np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
+    assert 1e-4 < np.sort(best, axis=1)[:, -2].max()  # not all of it is at one n
+    objective, terms = elbo_with_penalty(
+        params, KEY, IMAGES, model=model, constraints=number_constraints((1, 3))
+    )
+    np.testing.assert_allclose(terms.count_gap, rel_entr(best, np.exp(log_q)).sum(1), rtol=1e-4)
+    # No q(n) has a higher ELBO on this sample than q*: it leaves log sum_n exp(score_n).
+    divergence = (np.exp(log_q) * (log_q - np.log(best))).sum(1)
+    np.testing.assert_allclose(terms.elbo, logsumexp(scores, axis=1) - divergence, rtol=2e-6)
+    total = np.mean(terms.elbo - terms.penalty - 3 * terms.count_gap)
+    np.testing.assert_allclose(objective, total, rtol=1e-6)
+
+
+def test_the_gap_is_nothing_where_it_has_no_weight_or_the_count_is_known():
+    for model in (MODEL, small_model(count=2, count_gap_weight=3.0)):
+        objective, terms = elbo_with_penalty(small_params(model), KEY, IMAGES, model=model)
+        np.testing.assert_array_equal(terms.count_gap, 0)
+        assert float(objective) == float(jnp.mean(terms.elbo))
+
+
+@pytest.mark.parametrize("estimator", ["marginal", "concrete"])
+@pytest.mark.parametrize("bias", [0.4, 15.0])
+def test_the_gap_pulls_however_sure_the_posterior_is(estimator, bias):
+    """Finite differences in float64 with q* held still; of the ELBO nothing is left at 15."""
+    settings = dict(prior="fixed", presence_prior=-30.0, count_gap_weight=2.0)
+    model = small_model(**settings, estimator=estimator)
+    params = with_leaf(small_params(model), PRESENCE_KERNEL, jnp.zeros_like)
+    params = with_leaf(params, PRESENCE_BIAS, lambda old: 0 * old + bias)
+
+    def gap_and_elbo(params):
+        terms = elbo_with_penalty(params, KEY, IMAGES, model=model)[1]
+        return jnp.stack([terms.count_gap.sum(), terms.elbo.sum()])
+
+    of_gap, of_elbo = (
+        jax.tree.map(lambda x, i=i: x[i], jax.jacrev(gap_and_elbo)(params)) for i in (0, 1)
+    )
+    posterior, *rest = parts(model, params)
+    scores = elbo_given_n(model, posterior, *rest)
+    best = np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
+
+    def gap(moved):
+        logits = posterior.presence_logits + moved
+        return rel_entr(best, np.exp(log_q_n(posterior.replace(presence_logits=logits)))).sum()
+
+    expected = (gap(1e-4) - gap(-1e-4)) / 2e-4
+    # The bias moves every logit alike. By hand: sum_n q*(n) (u_{n+1} - sum_{t <= n} (1 - u_t)).
+    u = np.append(np.full(3, expit(bias)), 0)
+    by_hand = sum(best[:, n].sum() * (u[n] - (1 - u[:n]).sum()) for n in range(4))
+    np.testing.assert_allclose(expected, by_hand, rtol=1e-6)
+    np.testing.assert_allclose(leaf(of_gap, PRESENCE_BIAS)[0], expected, rtol=1e-4)
+    assert by_hand > 0.5 * len(IMAGES)  # there should be fewer objects
+    if estimator == "marginal" and bias == 15.0:
+        assert np.abs(leaf(of_elbo, PRESENCE_BIAS)[0]) < 1e-3
+    # Only the posterior of n is pulled: latents, decoder and prior are what q* is made of.
+    pulled = [path for path, x in jax.tree_util.tree_leaves_with_path(of_gap) if np.any(x)]
+    names = {"/".join(str(part.key) for part in path) for path in pulled}
+    assert "/".join(PRESENCE_BIAS) in names
+    assert all(name.startswith("inference/") for name in names)
+    assert not [name for name in names if "/encoder/" in name or "/appearance/" in name]
+
+
 def test_nothing_depends_on_steps_after_a_certain_stop():
     params = small_params(MODEL)
     posterior = MODEL.posterior(params, image_keys(), IMAGES)
@@ -162,7 +236,8 @@ def test_nothing_depends_on_steps_after_a_certain_stop():
         """The same posterior with other latents at some steps: what the objective sees."""
         q = posterior.replace(presence_logits=stop, latents=latents)
         found = dataclasses.asdict(elbo_terms(params, q, IMAGES, model=MODEL))
-        del found["penalty"], found["prior_penalty"], found["constraints"]
+        for name in ("penalty", "prior_penalty", "count_gap", "constraints"):
+            del found[name]
         return jnp.stack([*found.values(), *(c.functional(q, (12, 12)) for c in OVERLAP)])
 
     def weighted(latents):  # 0 in its gradient is 0 in that of every term

@@ -17,6 +17,8 @@ TRUE = np.array([1, 1, 2, 2, 2])
 VALUES = {
     "count": np.array([1, 3, 2, 2, 0]),
     "acc": np.array([1.0, 0.0, 1.0, 1.0, 0.0]),
+    "count_elbo": np.array([1, 1, 3, 2, 2]),
+    "acc_elbo": np.array([1.0, 1.0, 0.0, 1.0, 1.0]),
     "nelbo": np.array([10.0, 30.0, 20.0, 21.0, 25.0]),
     "F1": np.array([9.0, 9.0, 9.0, 9.0, 9.0]),  # not a column
 }
@@ -37,11 +39,14 @@ def test_by_count_is_a_row_of_the_confusion_matrix_and_the_mean_posterior():
     one, two = result["1"], result["2"]
     assert one["images"] == 2 and two["images"] == 3
     assert one["inferred"] == [0, 1, 0, 1] and two["inferred"] == [1, 0, 2, 0]
+    assert one["inferred_elbo"] == [0, 2, 0, 0] and two["inferred_elbo"] == [0, 0, 2, 1]
+    assert (one["acc_elbo"], two["acc_elbo"]) == (1.0, pytest.approx(2 / 3))
     np.testing.assert_allclose(one["posterior"], [0.05, 0.5, 0.15, 0.3], atol=1e-12)
     np.testing.assert_allclose(two["posterior"], [0.3, 0.1, 1.7 / 3, 0.1 / 3], atol=1e-12)
     assert (one["acc"], one["nelbo"]) == (0.5, 20.0)
     assert (two["acc"], two["nelbo"]) == (pytest.approx(2 / 3), 22.0)
-    assert set(one) == {"images", "acc", "nelbo", "inferred", "posterior"}
+    names = {"images", "acc", "acc_elbo", "nelbo", "inferred", "inferred_elbo", "posterior"}
+    assert set(one) == names
     json.dumps(result)  # numbers of Python, not of numpy
 
 
@@ -126,6 +131,13 @@ def test_learning_curves_show_held_out_scenes_beside_training():
     shown = report.panels(run, history)
     assert shown["negative ELBO (nats)"] == ["nelbo", "held_out_nelbo"]
     assert shown[report.SHARES] == ["held_out_acc", "held_out_miou"]
+    history[0] |= {"held_out_acc_elbo": 1.0, "count_gap": 0.0}
+    for weight in (0.0, 2.0):  # what is not trained with is 0 all the time
+        config = mnist13.get_config("asr")
+        config.model.count_gap_weight = weight
+        shown = report.panels(from_config(config), history)
+        assert shown[report.SHARES] == ["held_out_acc", "held_out_acc_elbo", "held_out_miou"]
+        assert ("count_gap" in shown["KL (nats)"]) == (weight > 0)
 
 
 NELBO, SE = (360.5, 371.0, 352.25), (28.0, 30.5, 29.0)

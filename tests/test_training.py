@@ -37,7 +37,8 @@ from tests.small import (
 )
 
 TINY = dict(max_objects=1, encoder="raw", hidden=(8,))  # a gradient takes long to compile
-MODEL = small_model(**TINY)
+GAP = 0.5
+MODEL = small_model(**TINY, count_gap_weight=GAP)
 # Of each image, and of the batch's mean.
 CONSTRAINTS = (overlap_constraints(2.0, 5.0)[1], *number_constraints((0, 1)))
 WEIGHTS = default_weights(CONSTRAINTS)
@@ -84,6 +85,7 @@ def test_one_step_of_sgd_climbs_the_objective(full_batch):
     assert int(after.step) == 1
     assert float(metrics["loss"]) == pytest.approx(-objective, rel=1e-6)
     terms = metrics["nelbo"] + metrics["penalty"] + metrics["prior_penalty"]
+    terms += GAP * metrics["count_gap"]
     assert float(metrics["loss"]) == pytest.approx(float(terms), rel=1e-6)
 
 
@@ -117,6 +119,7 @@ def test_one_step_on_many_devices_equals_the_full_batch_step(full_batch, on_devi
     assert metrics["prior_penalty"] > 0
     np.testing.assert_allclose(metrics["loss"], [-objective], rtol=1e-5)
     terms = metrics["nelbo"] + metrics["penalty"] + metrics["prior_penalty"]
+    terms += GAP * metrics["count_gap"]
     np.testing.assert_allclose(metrics["loss"], terms, rtol=1e-6)
 
 

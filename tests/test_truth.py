@@ -93,6 +93,9 @@ def test_counts_that_the_model_cannot_infer_are_named():
         "5 of 6 scenes have counts, [0, 1, 3], that the model cannot infer: it knows 2 alone"
     )
     accepted(image, np.full(6, 2), None, known)
+    some = ModelConfig(canvas=(20, 30), max_objects=3, prior="fixed", possible_counts=(3, 1))
+    said = warned(image, count, config=some)
+    assert said.endswith("[0, 2], that the model cannot infer: it knows 1, 3 alone")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from experiments.run.data import Data
 from experiments.run.from_config import Run
 
 COLUMNS = ("nelbo", "se", "acc", "miou")  # of the paper's tables
+WATCHED = (*COLUMNS, "acc_elbo")  # and the accuracy of the count that the ELBO would choose
 NUMBER = ("number", "balance")  # the constraints in nats; the others are in pixels
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
 PICTURES = 8  # reconstructions in TensorBoard
@@ -37,12 +38,12 @@ class Look:
         self.key = jax.random.fold_in(steps.key(seed), LOOK)
 
     def __call__(self, params: Any) -> tuple[dict[str, float], Figure | None]:
-        """Means over the scenes of nELBO, SE, ACC, mIoU, and the first ones' reconstructions."""
+        """Means over the scenes of what is watched, and the first ones' reconstructions."""
         params = jax.device_get(params)  # they may lie on devices of other processes
         found = asr_jax.evaluate(
             params, self.key, self.image, self.count, self.box, model=self.model
         )
-        means = {HELD_OUT + name: float(found[name].mean()) for name in COLUMNS if name in found}
+        means = {HELD_OUT + name: float(found[name].mean()) for name in WATCHED if name in found}
         images = self.image[:PICTURES] / np.float32(255)
         scene = jax.device_get(self.model.reconstruct(params, images))
         return means, plots.reconstructions(images, {"inferred": scene})
@@ -127,16 +128,17 @@ def by_count(values: dict, count_probs: np.ndarray, true_count: np.ndarray) -> d
 
     Returns:
       true count -> number of images; means of nelbo, acc, ...; `inferred`, a row of the confusion
-      matrix: how many images got n = 0..K; `posterior`, the mean of q(n | x) for n = 0..K.
+      matrix: how many images got n = 0..K; `inferred_elbo`, the same of the n that the ELBO would
+      choose; `posterior`, the mean of q(n | x) for n = 0..K.
     """
     result = {}
     for n in np.unique(true_count):
         mine = true_count == n
         row = {"images": int(mine.sum())}
-        row |= {name: float(values[name][mine].mean()) for name in COLUMNS if name in values}
-        row["inferred"] = np.bincount(
-            values["count"][mine], minlength=count_probs.shape[1]
-        ).tolist()
+        row |= {name: float(values[name][mine].mean()) for name in WATCHED if name in values}
+        for inferred, count in (("inferred", "count"), ("inferred_elbo", "count_elbo")):
+            found = np.bincount(values[count][mine], minlength=count_probs.shape[1])
+            row[inferred] = found.tolist()
         row["posterior"] = count_probs[mine].mean(0, dtype=np.float64).tolist()
         result[str(n)] = row
     return result

@@ -30,7 +30,8 @@ class TrainConfig:
     checkpoint_every: int
     side_by_side: str
     parallel: str
-    matmul_precision: str = ""  # runs of old have none
+    matmul_precision: str = ""  # runs of old have none, nor the next
+    count_mix_until: float = 0.0
 
     def __post_init__(self):
         for name in ("batch_size", "epochs", "log_every", "checkpoint_every"):
@@ -40,11 +41,12 @@ class TrainConfig:
             raise ValueError(
                 f"side_by_side must be one of auto, yes, no, got {self.side_by_side!r}"
             )
-        start, until = self.presence_prior_start, self.presence_prior_until
+        start = self.presence_prior_start
         if not -1e6 <= start <= 1e6:
             raise ValueError(f"presence_prior_start must lie in [-1e6, 1e6], got {start}")
-        if not 0 <= until < math.inf:
-            raise ValueError(f"presence_prior_until must be 0 or above, got {until}")
+        for name in ("presence_prior_until", "count_mix_until"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or above, got {getattr(self, name)}")
 
     def steps(self, images: int) -> int:
         """Steps of a run: its epochs, rounded up to whole dispatches, which share one program.

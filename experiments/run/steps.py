@@ -63,7 +63,8 @@ def schedule(run: Run, first: int, last: int, total: int) -> asr_jax.Schedule:
     """What changes over the steps first..last-1 of total, [n] each.
 
     A ramp (start, end), in fractions of the run, raises a weight linearly from 0. The geometric
-    prior's log-odds of one more object go linearly to their value in the model.
+    prior's log-odds of one more object go linearly to their value in the model, and the share of
+    all counts alike in q(n) from 1 to 0.
     """
     progress = np.arange(first, last) / total
     weights = {}
@@ -76,8 +77,11 @@ def schedule(run: Run, first: int, last: int, total: int) -> asr_jax.Schedule:
         left = np.clip(1 - progress / until, 0, 1)
         log_odds = log_odds + left * (run.train.presence_prior_start - log_odds)
     log_odds = np.broadcast_to(np.float32(log_odds), progress.shape)
+    mix = None
+    if run.train.count_mix_until:
+        mix = np.clip(1 - progress / run.train.count_mix_until, 0, 1).astype(np.float32)
     prior_weights = {
         name: np.full(progress.shape, weight, np.float32)
         for name, weight in run.prior_weights.items()
     }
-    return asr_jax.Schedule(weights, log_odds, prior_weights or None)
+    return asr_jax.Schedule(weights, log_odds, prior_weights or None, mix)
