@@ -11,15 +11,12 @@ import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.stats import norm
 
 from asr_jax.types import Gaussian, Mixture
 
 # Log-odds that stand for certainty where the count is known: exp(-110) is exactly 0 in float32,
 # and its logarithm still finite, so that products with 0 are 0 and not NaN.
 CERTAIN = 110.0
-# In a gap between components a sample moves as fast as 1 / density: not without end.
-LEAST_DENSITY = 1e-4
 
 
 class CountChain(distrax.Distribution):
@@ -160,35 +157,27 @@ def kl(q: Gaussian, p: Gaussian | Mixture, sample: jax.Array) -> jax.Array:
 def draw_from_mixture(p: Mixture, uniform: jax.Array, normal: jax.Array) -> jax.Array:
     """A sample [..., D] from numbers [...] in (0, 1), which choose a component, and normal ones.
 
-    It has the gradient of the quantiles that it lies at, which moves mass between components, too:
-    that of its components alone would leave out the weights (see `_follow`).
+    Gradients go to loc and std of the component that was chosen, exactly; none goes to the weights:
+    which component it is, is discrete. `choice` has what is missing.
     """
     below = jnp.cumsum(jnp.exp(p.log_weights), axis=-1)[..., :-1]  # rounding: the last has no end
     chosen = jnp.sum(uniform[..., None] > below, axis=-1)  # [...]
     index = chosen[..., None, None]
     loc, std = (jnp.take_along_axis(x, index, axis=-2)[..., 0, :] for x in (p.loc, p.std))
-    return _follow(p, jax.lax.stop_gradient(loc + std * normal))
+    return loc + std * normal
 
 
-def _follow(p: Mixture, sample: jax.Array) -> jax.Array:
-    """The sample [..., D], with implicit gradients (Figurnov et al. 2018).
+def choice(p: Gaussian | Mixture, sample: jax.Array) -> jax.Array:
+    """0, with the gradient of log p(sample) in the weights of a mixture alone -> [...].
 
-    Dimension after dimension, F(z_d | z_{<d}) stays what it is while p changes, so that
-    dz_d = -dF / p(z_d | z_{<d}). All components are Gaussian in z_d, with weights that depend on
-    z_{<d}.
+    For a sample z = `draw_from_mixture`, the gradient of E f(z) is that of f(z) through z, and f(z)
+    times this one: a score-function estimator of what is discrete, and of nothing else.
     """
-    log_weights, followed = p.log_weights, []
-    for d in range(sample.shape[-1]):
-        z, loc, std = sample[..., d : d + 1], p.loc[..., d], p.std[..., d]  # [..., 1], [..., M]
-        weights = jax.nn.softmax(log_weights)
-        unit = (z - loc) / std
-        cdf = jnp.sum(weights * norm.cdf(unit), axis=-1, keepdims=True)
-        density = jnp.sum(weights * norm.pdf(unit) / std, axis=-1, keepdims=True)
-        density = jax.lax.stop_gradient(jnp.maximum(density, LEAST_DENSITY))
-        z = z - (cdf - jax.lax.stop_gradient(cdf)) / density
-        log_weights = log_weights + norm.logpdf(z, loc, std)
-        followed.append(z)
-    return jnp.concatenate(followed, axis=-1)
+    if isinstance(p, Gaussian):
+        return jnp.zeros(sample.shape[:-1])
+    loc, std, sample = jax.lax.stop_gradient((p.loc, p.std, sample))
+    score = mixture(Mixture(p.log_weights, loc, std)).log_prob(sample)
+    return score - jax.lax.stop_gradient(score)
 
 
 def binary_concrete(logits: jax.Array, temperature: float) -> distrax.Logistic:

@@ -31,6 +31,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.weights.tight = 5.0
     config.constraints.ramps.tight = (0.4, 0.8)
     # Objects that the prior dreams of are to be apart and inside the image, too.
+    config.model.place_components = 16
     config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
     return base.apply(config, argument, {"paper": paper, "quick": base.quick})
 

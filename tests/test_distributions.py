@@ -15,6 +15,7 @@ from asr_jax.distributions import (
     CountChain,
     binary_concrete,
     bounded,
+    choice,
     draw_from_mixture,
     gaussian,
     kl,
@@ -352,8 +353,10 @@ def test_a_uniform_number_chooses_the_component():
     normal = jnp.array([[0.3, -2.0]])
     for uniform, chosen in ((0.0, 0), (0.19, 0), (0.21, 1), (0.69, 1), (0.71, 2), (1.0, 2)):
         expected = p.loc[0, chosen] + p.std[0, chosen] * normal[0]
-        got = jax.jit(draw_from_mixture)(p, jnp.array([uniform]), normal)[0]
-        np.testing.assert_allclose(got, expected, rtol=1e-6)
+        got = jax.jit(draw_from_mixture)(p, jnp.array([uniform]), normal)
+        np.testing.assert_allclose(got[0], expected, rtol=1e-6)
+        assert choice(p, got) == 0  # only a gradient
+    assert choice(Gaussian(p.loc, p.std), p.loc).tolist() == [[0.0] * 3]
 
 
 def test_gradients_of_mixture_samples_are_those_of_the_expectation():
@@ -371,8 +374,10 @@ def test_gradients_of_mixture_samples_are_those_of_the_expectation():
         return np.array([w @ (mean**2 + variance), w @ (np.cos(mean) * np.exp(-variance / 2))])
 
     def of_a_sample(p, uniform, normal):
-        x = draw_from_mixture(p, uniform, normal) @ jnp.float32(direction)
-        return jnp.stack([x**2, jnp.cos(x)])
+        z = draw_from_mixture(p, uniform, normal)
+        x = z @ jnp.float32(direction)
+        f = jnp.stack([x**2, jnp.cos(x)])
+        return f + jax.lax.stop_gradient(f) * choice(p, z)
 
     p32 = jax.tree.map(jnp.float32, p)
     logits = p32.log_weights  # as a network has them: any numbers
@@ -393,7 +398,7 @@ def test_gradients_of_mixture_samples_are_those_of_the_expectation():
             expected = (moved[0] - moved[1]) / 2e-5
             one = np.float64(gradients[(slice(None), slice(None), *index)])  # [number, 2]
             error = one.std(0) / np.sqrt(number)
-            assert np.all(error < 0.2)
+            assert np.all(error < 0.5)
             assert np.all(np.abs(one.mean(0) - expected) < 4 * error), (k, index)
 
 
