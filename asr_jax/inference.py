@@ -6,17 +6,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from asr_jax import boxes, spatial
+from asr_jax import attention, boxes, spatial
 from asr_jax.config import ModelConfig
 from asr_jax.distributions import bounded, known_presence, restrict
 from asr_jax.networks import (
     MLP,
     SMALL,
-    Attention,
     GaussianHead,
     LSTMStep,
-    PlaceEncoder,
-    Places,
     encode_image,
     lstm_start,
 )
@@ -61,7 +58,12 @@ class InferenceStep(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry, noise: Noise, image_gates: jax.Array, images: jax.Array, places: Places | None
+        self,
+        carry,
+        noise: Noise,
+        image_gates: jax.Array,
+        images: jax.Array,
+        places: attention.Places | None,
     ):
         """One step.
 
@@ -77,8 +79,7 @@ class InferenceStep(nn.Module):
 
         seen, shift_start, appearance_start = h, {"initial": (0.0, 0.5)}, {"initial": (0.0, 1.0)}
         if places is not None:
-            attention = Attention(config, name="attention")
-            look = attention(h, places, explained)
+            look = attention.Attention(config, name="attention")(h, places, explained)
             around = spatial.read(images, look.centre, config.look * expected, LOOK)
             around = MLP((LOOK_FEATURES,), nn.relu, name="look")(_flat(around))
             seen = jnp.concatenate([h, look.context, look.facts, around], axis=-1)
@@ -94,13 +95,13 @@ class InferenceStep(nn.Module):
 
         q_shift = GaussianHead(2, config.head, name="shift", **shift_start)(seen)
         if places is not None:
-            q_shift = attention.around(look.centre, q_shift)
+            q_shift = attention.around(look.centre, q_shift, config)
         shift = _sample(q_shift, noise.shift)
 
         scale_head = GaussianHead(1, config.head, (mean, variance**0.5), name="scale")
         seen = [seen, shift]
         if places is not None:
-            seen.append((boxes.centre(shift) - look.centre) / attention.half_side)
+            seen.append((boxes.centre(shift) - look.centre) / attention.half_side(config)[None])
         if config.scale_glimpse:  # how large an object is, is best seen from where it is
             side = expected * config.scale_glimpse
             seen.append(_flat(spatial.read(images, boxes.centre(shift), side, config.window)))
@@ -114,7 +115,7 @@ class InferenceStep(nn.Module):
         appearance = _sample(q_appearance, noise.appearance)
 
         if places is not None:
-            explained = explained + attention.explains(places, boxes.centre(shift))
+            explained = explained + attention.explains(places, boxes.centre(shift), config)
         posterior = Posterior(
             presence_logits=logits,
             presence_noise=noise.presence,
@@ -137,7 +138,7 @@ class Inference(nn.Module):
         """images: [B, H, W] in [0, 1] -> Posterior, [B, K, ...]."""
         config, batch = self.config, images.shape[0]
         if config.encoder == "attention":
-            places, features = PlaceEncoder(name="places")(images)
+            places, features = attention.PlaceEncoder(name="places")(images)
             explained = jnp.zeros_like(places.ink)
         else:
             places, features, explained = None, encode_image(images, config), None

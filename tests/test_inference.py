@@ -30,14 +30,17 @@ def keys_of(seed, number):
     return jax.random.split(jax.random.key(seed), number)
 
 
-@pytest.fixture(scope="module")
-def setup():
+@pytest.fixture(scope="module", params=["raw", "attention"])
+def setup(request):
     """(apply, params, images, keys) of one small posterior, with random parameters."""
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(BATCH, 9, 11)), jnp.float32)
-    module = Inference(CONFIG)
+    module = Inference(dataclasses.replace(CONFIG, encoder=request.param))
     shapes = jax.eval_shape(module.init, jax.random.key(0), images, no_noise(BATCH, CONFIG))
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.4, x.shape), jnp.float32), shapes)
+    if request.param == "attention":  # its layers are wide: votes would lie far outside
+        fresh = module.init(jax.random.key(0), images, no_noise(BATCH, CONFIG))
+        params = jax.tree.map(lambda x, noise: x + noise / 8, fresh, params)
     return jax.jit(module.apply), params, images, keys_of(2, BATCH)
 
 
@@ -165,6 +168,7 @@ def test_a_step_depends_on_the_noise_of_earlier_steps_only(influence, name, same
             np.testing.assert_array_equal(found[NOW][:, part], 0)
 
 
+@pytest.mark.parametrize("setup", ["raw"], indirect=True)
 def test_appearance_sees_the_image_inside_its_window_only(setup):
     apply, params, images, keys = setup
     # Cut the LSTM off from the image: the place of the first object is then fixed.
@@ -190,6 +194,32 @@ def test_appearance_sees_the_image_inside_its_window_only(setup):
         assert np.abs(np.array(gradient[b])[inside]).max() > 1e-3
 
 
+def test_an_image_that_is_shifted_shifts_the_first_box_by_as_much():
+    """Away from the edges, and with parameters that do not look at absolute places."""
+    config = dataclasses.replace(CONFIG, canvas=(60, 50), encoder="attention")
+    module, noise = Inference(config), no_noise(2, config)
+    # A blob, and the same one two patches further right and one patch higher.
+    images = np.zeros((2, 60, 50), np.float32)
+    blob = np.random.default_rng(0).uniform(0.5, 1, (9, 8))
+    images[0, 31:40, 16:24] = images[1, 26:35, 26:34] = blob
+    params = module.init(jax.random.key(0), jnp.asarray(images), noise)
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: x + jnp.float32(rng.normal(0, 0.02, x.shape)), params)
+    for path in (
+        ("image", "kernel"),
+        ("places", "where", "kernel"),
+        ("step", "attention", "order"),
+    ):
+        params = with_leaf(params, ("params", *path), jnp.zeros_like)
+    q = jax.jit(module.apply)(params, jnp.asarray(images), noise)
+    centre = (np.tanh(np.float64(q.shift.loc[:, 0])) + 1) / 2 * [50, 60]  # [2, 2], pixels
+    assert np.abs(centre[0] - [20, 35.5]).max() < 4  # it is the blob that was found
+    np.testing.assert_allclose(centre[1] - centre[0], [10, -5], atol=0.01)
+    steepness = 1 - np.square(centre / [25, 30] - 1)
+    pixels = np.float64(q.shift.std[:, 0]) * steepness * [25, 30]
+    np.testing.assert_allclose(pixels[1], pixels[0], rtol=1e-3)
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_known_count_makes_presence_certain(count):
     config = dataclasses.replace(CONFIG, count=count, presence_bound=2.0)  # of what is inferred
@@ -203,6 +233,7 @@ def test_known_count_makes_presence_certain(count):
     np.testing.assert_allclose(probability, expected, atol=1e-40)
 
 
+@pytest.mark.parametrize("setup", ["raw"], indirect=True)
 @pytest.mark.parametrize("counts, bound", [((), 1.0), ((0, 2), 0.0), ((0, 2), 1.0)])
 def test_presence_is_bounded_where_it_is_asked_and_certain_elsewhere(setup, counts, bound):
     apply, params, images, keys = setup

@@ -1,0 +1,162 @@
+"""Attention over the places of an image: which object is looked at next, and where it is.
+
+All places share their networks and say where an object lies relative to themselves, so that what is
+learned at one place holds at all of them.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from asr_jax.config import ModelConfig
+from asr_jax.networks import MLP, PATCH, SMALL, STRIDE, extract_patches, patch_grid
+from asr_jax.types import Gaussian
+
+MEAN_SHIFTS = 3  # moves of a proposed centre to the votes that are near it
+EDGE = 0.98  # a centre's largest coordinate: the shift of 1 is infinite
+
+
+@struct.dataclass
+class Places:
+    """What there is at each of the P places of an image, for attention to choose from."""
+
+    features: jax.Array  # [B, P, F]
+    votes: jax.Array  # [B, P, 2]  where the object there has its centre, (x, y) in [-1, 1]
+    ink: jax.Array  # [B, P]  mean brightness of the place's patch; that of the brightest is 1
+
+
+class PlaceEncoder(nn.Module):
+    """The 7x7 patches again, each with its eight neighbours: a place sees 17 pixels.
+
+    All places share their networks, and vote for a centre relative to themselves, so that what is
+    learned at one place holds at all. Only the summary for the LSTM sees all places at once.
+    """
+
+    patch: tuple[int, ...] = (64, 32)
+    features: int = 64
+    few: int = 8  # numbers of a place in the summary
+    summary: int = 256
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> tuple[Places, jax.Array]:
+        """images: [B, H, W] -> the places, and a summary of them [B, summary]."""
+        batch, height, width = images.shape
+        patches = extract_patches(images)  # [B, R, C, 49]
+        around = _with_neighbours(MLP(self.patch, nn.relu, name="patch")(patches))
+        centres = jnp.asarray(place_centres((height, width)))  # [R, C, 2]
+        where = nn.Dense(self.features, name="where")(
+            MLP((self.features,), nn.relu, name="coordinates")(centres)
+        )
+        x = nn.relu(nn.Dense(self.features, name="around")(around) + where[None])
+        more = MLP((self.features,), nn.relu, name="hidden")(x)
+        x = x + nn.Dense(self.features, name="more")(more)
+
+        offsets = nn.Dense(2, kernel_init=SMALL, name="vote")(x)  # in strides
+        step = 2 * STRIDE / np.array([[[[width, height]]]], np.float32)
+        votes = centres[None] + offsets * step
+        ink = patches.mean(-1).reshape(batch, -1)
+        ink = ink / (ink.max(-1, keepdims=True) + 1e-3)  # a black image has none
+        few = nn.Dense(self.few, name="few")(x).reshape(batch, -1)
+        summary = MLP((self.summary,), nn.relu, name="summary")(few)
+        x, votes = x.reshape(batch, -1, self.features), votes.reshape(batch, -1, 2)
+        return Places(x, votes, ink), summary
+
+
+@struct.dataclass
+class Look:
+    """What attention found, and where."""
+
+    centre: jax.Array  # [B, 2]  proposed for an object, (x, y) in [-1, 1]
+    context: jax.Array  # [B, F]  features of the places that were looked at
+    facts: jax.Array  # [B, 4]  how far votes are apart in x and y, ink, how far it is explained
+
+
+class Attention(nn.Module):
+    """Chooses one object among the places of an image, and proposes its centre.
+
+    A place is looked at more if it shows what h asks for, is bright, comes early in reading order,
+    and if no earlier object explains it. A mean of votes can fall between two objects, so it is
+    moved to one: only votes near the last centre count (mean shift, Comaniciu and Meer 2002).
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, h: jax.Array, places: Places, explained: jax.Array) -> Look:
+        """h: [B, X]; explained: [B, P], the sum of `explains` over earlier objects."""
+        # What training starts from, in nats: bright places, none twice, from left to right.
+        sixteen = nn.initializers.constant(16.0)
+        bright, known = self.param("ink", sixteen, ()), self.param("explained", sixteen, ())
+        order = self.param("order", lambda _: jnp.array([2.0, 1.0]))
+        features = places.features.shape[-1]
+        query = nn.Dense(features, kernel_init=SMALL, name="query")(h)
+        logits = jnp.einsum("bpf,bf->bp", places.features, query) * features**-0.5
+        logits = logits + bright * places.ink - known * explained
+        logits = logits - jax.lax.stop_gradient(places.votes) @ order
+        attention = nn.softmax(logits)  # [B, P]
+        for _ in range(MEAN_SHIFTS):
+            centre = jnp.einsum("bp,bpc->bc", attention, places.votes)
+            attention = nn.softmax(logits - distance(places, centre, self.config))
+        centre = jnp.einsum("bp,bpc->bc", attention, places.votes)
+        apart = jnp.abs(places.votes - centre[:, None]) / half_side(self.config)[None, None]
+        facts = jnp.concatenate([apart, jnp.stack([places.ink, explained], -1)], axis=-1)
+        context, facts = (
+            jnp.einsum("bp,bpf->bf", attention, of_places) for of_places in (places.features, facts)
+        )
+        return Look(centre, context, facts)
+
+
+def explains(places: Places, centre: jax.Array, config: ModelConfig) -> jax.Array:
+    """How far an object at `centre` [B, 2] explains each place: [B, P], at most 1."""
+    return jnp.exp(-distance(places, centre, config))
+
+
+def around(centre: jax.Array, moved: Gaussian, config: ModelConfig) -> Gaussian:
+    """A Gaussian of shifts [B, 2] around a centre [B, 2], by `moved` halves of a side from it.
+
+    What is learned of an object then holds anywhere: the tanh of a shift is flat at the edges.
+    """
+    half = half_side(config)[None]
+    there = jnp.clip(centre + moved.loc * half, -EDGE, EDGE)
+    steepness = 1 - jnp.square(there)  # d tanh(shift) / d shift
+    return Gaussian(jnp.arctanh(there), moved.std * half / steepness)
+
+
+def distance(places: Places, centre: jax.Array, config: ModelConfig) -> jax.Array:
+    """Half the squared distance of votes from a centre [B, 2], in halves of a side: [B, P].
+
+    A fact, without gradients: through the weights of a mean shift they would explode where a vote
+    is as near to one object as to another.
+    """
+    apart = (places.votes - centre[:, None]) / half_side(config)[None, None]
+    return jax.lax.stop_gradient(jnp.square(apart).sum(-1) / 2)
+
+
+def half_side(config: ModelConfig) -> np.ndarray:
+    """Of an object as the prior expects it: [2], x and y, on a canvas of 2 by 2."""
+    height, width = config.canvas
+    side = min(height, width) / (1 + np.exp(-config.scale_prior[0]))
+    return np.array([side / width, side / height], np.float32)
+
+
+def place_centres(canvas: tuple[int, int]) -> np.ndarray:
+    """Where the patches of a canvas (H, W) have their centres: [R, C, 2], (x, y) in [-1, 1]."""
+
+    def along(length):
+        places, before, _ = patch_grid(length)
+        return 2 * (np.arange(places) * STRIDE + PATCH / 2 - before) / length - 1
+
+    y, x = np.meshgrid(along(canvas[0]), along(canvas[1]), indexing="ij")
+    return np.stack([x, y], -1).astype(np.float32)
+
+
+def _with_neighbours(x: jax.Array) -> jax.Array:
+    """[B, R, C, F] -> [B, R, C, 9F]: each place beside its eight neighbours, zeros beyond."""
+    rows, columns = x.shape[1:3]
+    x = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    nine = [x[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
+    return jnp.concatenate(nine, axis=-1)
