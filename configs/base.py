@@ -140,6 +140,9 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
     config.model.presence_prior = -20.0
     config.train.presence_prior_start = 9.2
     config.train.presence_prior_until = 0.5
+    # For every method: latents learn to explain an image with every n, and q(n) which is best.
+    config.model.count_gap_weight = 1.0
+    config.train.count_mix_until = 0.5
     config.train.epochs = 12
     config.constraints.weights = ConfigDict(dict(number=10.0, balance=100.0))
     # What is known of sides is the same for every method: digits vary by 1.2 pixels, shapes by 3.
@@ -202,7 +205,8 @@ def paper(config: ConfigDict) -> None:
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.scale_prior = (-1.0, 0.05)
-    config.model.presence_bound = config.model.count_gap_weight = 0.0  # what says n is the ELBO
+    config.model.presence_bound = config.model.count_gap_weight = 0.0  # the ELBO of q(n), alone
+    config.train.count_mix_until = 0.0
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.constraints.prior_weights = ConfigDict()  # the posterior is regularised, nothing else
     config.constraints.ramps = ConfigDict()  # with full weights from the start

@@ -66,6 +66,8 @@ def test_every_number_argument_makes_a_run(recwarn, argument, config, counts):
     assert model.count is None and run.data.scenes.counts == counts
     assert model.max_objects == (6 if "paper" in argument else max(counts) + 1)
     assert model.possible_counts == (counts if "known" in argument else ())
+    paper = "paper" in argument  # which has the ELBO of q(n) alone
+    assert (model.count_gap_weight, run.train.count_mix_until) == ((0, 0) if paper else (1, 0.5))
     data.check(run, scenes_of(*counts, canvas=run.data.canvas))
     assert not recwarn
 
@@ -211,6 +213,7 @@ def test_impossible_counts_are_refused(method, counts, message):
         # The schedule of the geometric prior.
         ("train__presence_prior_start", 1e7, r"start must lie in \[-1e6, 1e6\], got 10000000.0"),
         ("train__presence_prior_until", -0.5, "presence_prior_until must be 0 or above, got -0.5"),
+        ("train__count_mix_until", -0.5, "count_mix_until must be 0 or above, got -0.5"),
     ],
 )
 def test_a_setting_that_breaks_its_rule_is_refused(field, value, message):

@@ -21,6 +21,7 @@ from asr_jax.distributions import (
     kl,
     known_presence,
     log_prob,
+    mixed,
     mixture,
     restrict,
 )
@@ -226,6 +227,26 @@ def test_bounded_logits_stay_within_the_bound_and_small_ones_as_they_are():
         gradient = jax.grad(lambda x: bounded(x, 4.0).sum())(jnp.float32(logits))
     slope = 4 * odds * (1 - odds)
     np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [(0, 1, 2, 3, 4), (1, 3), (4,)])
+@pytest.mark.parametrize("share", [0.0, 1e-6, 0.3, 1.0])
+def test_a_mixture_is_that_of_the_probabilities(counts, share):
+    """Of a chain and of the counts alike, whether the chain is sure of itself or not."""
+    sure = np.float32([[20.0, -20.0, 0.3, 15.0], [110.0, 110.0, 110.0, -110.0]])
+    logits = restrict(jnp.concatenate([jnp.float32(LOGITS), sure]), counts)
+    pmf = np.stack([enumerated_pmf(row) for row in logits])
+    expected = (1 - share) * pmf + share * np.isin(np.arange(5), counts) / len(counts)
+
+    def log_probs(logits):
+        return CountChain(mixed(logits, counts, jnp.float32(share))).log_probs
+
+    got = jnp.exp(jax.jit(log_probs)(logits))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-30)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(jnp.exp(log_probs(x)) * log_probs(x))))(logits)
+    assert np.all(np.isfinite(gradient))
+    if share == 1.0:
+        np.testing.assert_array_equal(gradient, 0)
 
 
 def gaussians():

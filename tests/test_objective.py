@@ -179,6 +179,24 @@ def test_the_gap_is_the_divergence_from_the_best_count_posterior_in_float64(chan
     np.testing.assert_allclose(objective, total, rtol=1e-6)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_share_of_all_counts_alike_is_in_what_the_elbo_sees_of_the_posterior(share):
+    """The ELBO of the mixture, summed in float64; gap and constraints know nothing of it."""
+    model, params = small_model(count_gap_weight=3.0), more_objects(MODEL)
+    number = dict(model=model, constraints=number_constraints((1, 3)))
+    _, plain = elbo_with_penalty(params, KEY, IMAGES, **number)
+    _, terms = elbo_with_penalty(params, KEY, IMAGES, count_mix=jnp.float32(share), **number)
+    posterior, *rest = parts(model, params)
+    q = (1 - share) * np.exp(log_q_n(posterior)) + share / 4
+    expected = (q * (elbo_given_n(model, posterior, *rest) - np.log(q))).sum(1)
+    np.testing.assert_allclose(terms.elbo, expected, rtol=2e-6)
+    for name in ("count_gap", "penalty"):
+        np.testing.assert_allclose(getattr(terms, name), getattr(plain, name), rtol=1e-5)
+    known = small_model(count=2)  # of which there is nothing to mix
+    a, b = (elbo(params, KEY, IMAGES, model=known, count_mix=mix).elbo for mix in (None, 0.5))
+    np.testing.assert_array_equal(a, b)
+
+
 def test_the_gap_is_nothing_where_it_has_no_weight_or_the_count_is_known():
     for model in (MODEL, small_model(count=2, count_gap_weight=3.0)):
         objective, terms = elbo_with_penalty(small_params(model), KEY, IMAGES, model=model)

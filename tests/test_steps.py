@@ -59,6 +59,18 @@ def test_the_geometric_prior_goes_from_many_objects_to_few_in_half_of_the_run():
     assert schedule(from_config(config), 399, 400, 400).presence_prior.tolist() == [-20.0]
 
 
+def test_all_counts_alike_fade_from_what_the_elbo_sees():
+    config = mnist13.get_config("pprior")
+    config.train.count_mix_until = 0.25
+    share = schedule(from_config(config), 0, 400, 400).count_mix
+    assert share.dtype == np.float32
+    assert share[[0, 25, 50, 75, 99]] == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.01], abs=1e-6)
+    assert share[100:].tolist() == [0.0] * 300
+    config.train.count_mix_until = 0.0
+    assert schedule(from_config(config), 0, 8, 8).count_mix is None
+    assert schedule(from_config(mnist3.get_config("asr")), 0, 8, 8).count_mix is None
+
+
 def test_the_geometric_prior_stays_where_it_is_without_a_schedule():
     config = mnist13.get_config("air")
     config.train.presence_prior_until = 0.0
