@@ -47,7 +47,7 @@ def base() -> ConfigDict:
     config.model.lstm = 256
     config.model.hidden = (512, 256)
     config.model.head = 64
-    config.model.encoder = "attention"
+    config.model.encoder = "patches"
     config.model.look = 1.8
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
@@ -107,14 +107,41 @@ def base() -> ConfigDict:
     return config
 
 
+def attention(config: ConfigDict) -> None:
+    """A posterior that attends to places, and a learned prior that is a mixture over them."""
+    config.model.encoder = "attention"
+    config.model.place_components = 16
+
+
 def overlap(name: str) -> ConfigDict:
     """Three objects with disjoint boxes, a count that is known, and the weights of F1..F7."""
     config = base()
+    attention(config)
     config.name = name
     config.constraints.weights = ConfigDict(
         dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
     )
+    # Objects that the prior dreams of are to be apart and inside the image, too.
+    config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
     return config
+
+
+def tight(config: ConfigDict, side: float, weight: float, ramp: tuple[float, float]) -> None:
+    """A price on every pixel of a side beyond `side`, which rises during the fractions `ramp`.
+
+    A window that is larger than its object costs nothing and forgives a centre that is off, so
+    boxes grow to what F6 allows. Small boxes from the start slow learning.
+    """
+    config.constraints.tight = side
+    config.constraints.weights.tight = weight
+    config.constraints.ramps.tight = ramp
+
+
+def not_tight(config: ConfigDict) -> None:
+    """Takes `tight` back."""
+    config.constraints.tight = 0.0
+    del config.constraints.weights.tight
+    del config.constraints.ramps.tight
 
 
 def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> ConfigDict:
@@ -127,6 +154,7 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
       argument: METHOD[,known|quick|paper|small], METHOD one of asr, air, pprior; known is for air.
     """
     config = base()
+    attention(config)
     config.name = name
     config.data.objects = objects
     config.data.counts = config.constraints.counts = counts
@@ -156,6 +184,7 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
         config.constraints.c_min, config.constraints.c_max = 20.0, 25.0
     presets = {
         "known": known,
+        "patches": patches,
         "paper": paper_number,
         "small": small,
         "quick": functools.partial(quick, train_size=4_000, epochs=8),
@@ -178,8 +207,8 @@ def paper_number(config: ConfigDict) -> None:
 
 def small(config: ConfigDict) -> None:
     """Networks of the sizes that public AIR codes have, for a comparison of speed."""
+    patches(config)
     config.model.hidden = (200,)
-    config.model.encoder = "patches"
     config.model.encoder_hidden = 256
 
 
@@ -199,14 +228,23 @@ def scale_prior(side: float, canvas: int, variance: float) -> tuple[float, float
     return math.log(fraction / (1 - fraction)), variance
 
 
+def patches(config: ConfigDict) -> None:
+    """Without `attention` and what came with it, as the results that are kept so far were run."""
+    config.model.encoder = "patches"
+    if config.model.count < 0:
+        config.model.encoder_hidden = 512  # see asr_jax.networks.PatchEncoder
+    config.model.place_components = 1
+    config.model.count_gap_weight = config.train.count_mix_until = 0.0
+
+
 def paper(config: ConfigDict) -> None:
     """The paper's encoder, epochs, learning rate, weights; the released code's prior over sides."""
+    patches(config)
     config.model.encoder = "raw"
     config.model.encoder_hidden = 0
-    config.model.scale_glimpse = 0.0
+    config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
-    config.model.presence_bound = config.model.count_gap_weight = 0.0  # the ELBO of q(n), alone
-    config.train.count_mix_until = 0.0
+    config.model.presence_bound = 0.0
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.constraints.prior_weights = ConfigDict()  # the posterior is regularised, nothing else
     config.constraints.ramps = ConfigDict()  # with full weights from the start
@@ -241,7 +279,10 @@ def apply(
         presets[word](config)
     # A method is a prior and constraints, nothing else.
     config.model.prior = "fixed" if config.method == "air" else "learned"
+    if config.method == "air":
+        config.model.place_components = 1  # its prior is fixed
     if config.method != "asr":
+        config.model.learned_scale = False  # where nothing else constrains sizes
         config.constraints.weights = ConfigDict()
         config.constraints.prior_weights = ConfigDict()
         config.constraints.ramps = ConfigDict()

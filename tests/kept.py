@@ -4,10 +4,9 @@ import json
 
 from experiments.results import rows
 
-ASR = rows.Row("AIR-ASR", "mnist13", "asr")
-AIR = rows.Row("AIR", "mnist13", "air")
-KNOWN = rows.Row("AIR, known counts", "mnist13", "air,known")
-TABLE = rows.Table("mnist13", "1 or 3 digits", (AIR, KNOWN, ASR))
+TABLE = next(table for table in rows.TABLES["number"] if table.name == "mnist13")
+AIR, KNOWN, _, ASR = TABLE.rows
+TABLE = TABLE._replace(rows=(AIR, KNOWN, ASR))
 
 
 def leave(folder, row, seed, final=None, failed=None, **changes):

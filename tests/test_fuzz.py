@@ -28,7 +28,7 @@ from experiments.run.from_config import from_config
 
 OURS = [Path(module.__file__).parent for module in (asr_jax, data_gen, experiments)]
 RUNS = {
-    "mnist3": mnist3.get_config("asr,tight"),
+    "mnist3": mnist3.get_config(),
     "mnist3 air": mnist3.get_config("air"),
     "mnist13": mnist13.get_config("asr"),
     "mnist13 air": mnist13.get_config("air,known"),

@@ -36,7 +36,7 @@ def test_shapes_are_found_first_and_kept_apart_then():
 
 
 def test_a_ramp_raises_a_weight_between_its_two_ends():
-    config = mnist3.get_config("asr,tight")
+    config = mnist3.get_config()
     config.constraints.ramps.tight = (0.2, 0.6)
     weights = schedule(from_config(config), 0, 100, 100).weights
     assert weights["F6"].tolist() == [20.0] * 100

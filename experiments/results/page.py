@@ -105,7 +105,7 @@ def _hardware(final: Mapping) -> str:
 def verdict(table: Table, results: Mapping[Row, Results], columns: Sequence[str]) -> list[str]:
     """Sentences that say where AIR-ASR is ahead, and where not."""
     means = {row: mean(results[row], columns) for row in table.rows}
-    asr = next(row for row in table.rows if row.argument == "asr")
+    asr = next(row for row in table.rows if row.label == "AIR-ASR")
     if not means[asr]:
         return []
     paper = {name: float(text.split()[0]) for name, text in PAPER[table.name, "asr"].items()}

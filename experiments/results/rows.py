@@ -50,30 +50,34 @@ class Table(NamedTuple):
     seeds: int | None = None  # how many its rows have; None: as many as are asked for
 
 
+def _row(label: str, data: str, argument: str, name: str = "", *settings: tuple[str, Any]) -> Row:
+    """A row of results that were run before there was attention; they keep their names."""
+    name = name or "-".join([data, *argument.split(",")])
+    return Row(label, data, f"{argument},patches", (("name", name), *settings))
+
+
 def _number(name: str, counts: str) -> Table:
     rows = (
-        Row("AIR", name, "air"),
-        Row("AIR, known counts", name, "air,known"),
-        Row("AIR-pPrior", name, "pprior"),
-        Row("AIR-ASR", name, "asr"),
+        _row("AIR", name, "air"),
+        _row("AIR, known counts", name, "air,known"),
+        _row("AIR-pPrior", name, "pprior"),
+        _row("AIR-ASR", name, "asr"),
     )
     return Table(name, f"Multi-MNIST-{name[-2:]}: {counts} digits", rows)
 
 
 def _overlap(name: str, title: str) -> Table:
     labels = {"air": "AIR", "pprior": "AIR-pPrior", "asr": "AIR-ASR"}
-    return Table(name, title, tuple(Row(label, name, arg) for arg, label in labels.items()))
+    return Table(name, title, tuple(_row(label, name, arg) for arg, label in labels.items()))
 
 
 def _ablation(data: str, epochs: int, title: str, names: Sequence[str]) -> Table:
     """All terms, and each left out: one seed of a shortened run."""
     short = ("train.epochs", epochs)
-    rows = [Row("all terms", data, "asr", (("name", f"{data}-asr-all-terms"), short))]
+    rows = [_row("all terms", data, "asr", f"{data}-asr-all-terms", short)]
     for name in names:
-        without = (("name", f"{data}-asr-without-{name}"), short)
-        rows.append(
-            Row(f"without {name}", data, "asr", (*without, (f"constraints.weights.{name}", 0.0)))
-        )
+        zero = (f"constraints.weights.{name}", 0.0)
+        rows.append(_row(f"without {name}", data, "asr", f"{data}-asr-without-{name}", short, zero))
     return Table(f"{data}-ablation", title, tuple(rows), seeds=1)
 
 
