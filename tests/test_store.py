@@ -21,8 +21,9 @@ def test_missing_seeds_are_one_command_and_what_was_stopped_goes_on(tmp_path):
     runs, results = tmp_path / "runs", tmp_path / "results"
     workdir, command = store.next_run(ASR, 3, runs, results)
     assert workdir == runs / "mnist13-asr-seeds0-2"
-    assert command[:3] == ["-m", "experiments.number", "--config=configs/mnist13.py:asr"]
-    assert command[3:] == ["--config.seed=0", "--config.seeds=3", f"--workdir={workdir}"]
+    assert command[:3] == ["-m", "experiments.number", "--config=configs/mnist13.py:asr,patches"]
+    assert command[3] == "--config.name=mnist13-asr"
+    assert command[4:] == ["--config.seed=0", "--config.seeds=3", f"--workdir={workdir}"]
     # Seed 1 has its results: 0 and 2 are two commands.
     leave(store.folder(results, ASR, 1), ASR, 1, final=result(1, 1, 1, 1))
     assert store.next_run(ASR, 3, runs, results)[0] == runs / "mnist13-asr-seed0"
