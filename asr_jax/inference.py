@@ -73,9 +73,7 @@ class InferenceStep(nn.Module):
         q_scale = scale_head(jnp.concatenate(seen, axis=-1))
         scale = _sample(q_scale, noise.scale)
 
-        glimpse = spatial.read(images, boxes.centre(shift), boxes.side(scale), config.window)
-        features = MLP(config.hidden, name="encoder")(glimpse.reshape(glimpse.shape[0], -1))
-        q_appearance = GaussianHead(config.appearance, name="appearance")(features)
+        q_appearance = encode_glimpse(images, shift, scale, config)
         appearance = _sample(q_appearance, noise.appearance)
 
         posterior = Posterior(
@@ -117,6 +115,25 @@ class Inference(nn.Module):
             known = known_presence((config.count,), batch, config.max_objects)
             posterior = posterior.replace(presence_logits=known)
         return posterior
+
+
+def encode_glimpse(images, shift, scale, config: ModelConfig) -> Gaussian:
+    """q(appearance | glimpse at the box) of images [B, H, W] -> [B, D]. Call inside a module."""
+    glimpse = spatial.read(images, boxes.centre(shift), boxes.side(scale), config.window)
+    features = MLP(config.hidden, name="encoder")(glimpse.reshape(glimpse.shape[0], -1))
+    return GaussianHead(config.appearance, name="appearance")(features)
+
+
+class Appearance(nn.Module):
+    """What `InferenceStep` says of an object whose box is known; its parameters are a part of that
+    step's, under the same names."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, images: jax.Array, shift: jax.Array, scale: jax.Array) -> Gaussian:
+        """images: [B, H, W]; shift [B, 2] and scale [B, 1] of one object -> [B, D]."""
+        return encode_glimpse(images, shift, scale, self.config)
 
 
 def _sample(q: Gaussian, noise: jax.Array) -> jax.Array:
