@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -10,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax import metrics, parallel, processes, random_keys, truth
-from asr_jax.constraints.base import Constraint, statistics
+from asr_jax import inference, metrics, parallel, processes, random_keys, refinement, truth
+from asr_jax.constraints.base import Constraint, default_weights, statistics
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float, warn_of_background
 from asr_jax.model import Model, Params
-from asr_jax.objective import count_scores, elbo_terms, iwae, step_kl
+from asr_jax.objective import count_scores, elbo_terms, exact, iwae, step_kl
+from asr_jax.types import Posterior
+
+REFINED = "_refined"  # after the name of a metric of the refined posterior
 
 
 def evaluate(
@@ -28,6 +30,8 @@ def evaluate(
     model: Model,
     constraints: Sequence[Constraint] = (),
     iwae_samples: int = 0,
+    refine: int = 0,
+    refine_constraints: Sequence[Constraint] = (),
     batch_size: int = 250,
 ) -> dict[str, np.ndarray]:
     """The metrics of every image of a data set.
@@ -45,6 +49,8 @@ def evaluate(
       model: static, as the next.
       constraints: evaluated, not weighted.
       iwae_samples: samples of the importance weighted bound of log p(x); 0: without it.
+      refine: steps of `Model.refine`, from the posterior's mode; 0: without it.
+      refine_constraints: of its objective, with the weights that they carry.
       batch_size: images at a time, rounded up to a multiple of this process's devices; memory is
         constant in N, and results do not depend on it.
 
@@ -53,7 +59,9 @@ def evaluate(
       on the mean as one scalar for the whole data set; and count_probs [N, K+1], q(n | x). Where n
       is inferred, count_elbo is the n that the ELBO itself would choose at the mode's latents,
       argmax_n log p(n) + log p(x | z^{1..n}) - sum_{t <= n} KL_t, and acc_elbo its accuracy: what
-      the amortised q(n | x) makes of it is count, and acc.
+      the amortised q(n | x) makes of it is count, and acc. With `refine` also nelbo_refined,
+      se_refined, miou_refined, and every constraint but those on the mean: the same of the refined
+      posterior, its sample with the same noise.
 
     Raises:
       ValueError: images, keys, counts or boxes that do not fit. What fits and is probably not meant
@@ -63,14 +71,17 @@ def evaluate(
     warn_of_background(images)
     count, box = truth.check(images, count, box, model.config)
     keys = random_keys.per_image(key, len(images))
-    exact = Model(dataclasses.replace(model.config, estimator="marginal"))
+    refine_constraints = tuple(refine_constraints)
     found = map_batches(
         functools.partial(
             _evaluate,
             params,
-            model=exact,
+            default_weights(refine_constraints),
+            model=exact(model),
             constraints=tuple(constraints),
             iwae_samples=iwae_samples,
+            refine=refine,
+            refine_constraints=refine_constraints,
         ),
         batch_size,
         np.asarray(jax.random.key_data(keys)),
@@ -131,18 +142,44 @@ def map_batches(function: Callable, batch_size: int, *arrays, divide: bool = Tru
     return result
 
 
-@functools.partial(jax.jit, static_argnames=("model", "constraints", "iwae_samples"))
-def _evaluate(params, key_data, images, count, box, *, model: Model, constraints, iwae_samples):
+@functools.partial(
+    jax.jit,
+    static_argnames=("model", "constraints", "iwae_samples", "refine", "refine_constraints"),
+)
+def _evaluate(
+    params,
+    weights,
+    key_data,
+    images,
+    count,
+    box,
+    *,
+    model: Model,
+    constraints,
+    iwae_samples,
+    refine,
+    refine_constraints,
+):
     keys = jax.random.wrap_key_data(key_data, impl=random_keys.IMPLEMENTATION)
-    posterior = model.posterior(params, keys, images)
-    terms = elbo_terms(params, posterior, to_float(images), model=model)
     mode = model.posterior(params, None, images)
     q_n = CountChain(mode.presence_logits)
-    scene = model.scene(params, mode.latents, q_n.mode())
-    found = {
-        "nelbo": -terms.elbo,
-        "se": metrics.squared_error(to_float(images), scene.canvas),
-        "count": scene.count,
+
+    def measured(posterior: Posterior, mode: Posterior):
+        """(metrics, terms) of a sample of the posterior, and of the means."""
+        terms = elbo_terms(params, posterior, to_float(images), model=model)
+        scene = model.scene(params, mode.latents, q_n.mode())
+        found = {
+            "nelbo": -terms.elbo,
+            "se": metrics.squared_error(to_float(images), scene.canvas),
+        }
+        if box is not None:
+            found["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
+        return found, terms
+
+    posterior = model.posterior(params, keys, images)
+    found, terms = measured(posterior, mode)
+    found |= {
+        "count": q_n.mode(),
         "count_probs": jnp.exp(q_n.log_probs),
         "log_likelihood": terms.log_likelihood,
         "kl_count": terms.kl_count,
@@ -150,6 +187,22 @@ def _evaluate(params, key_data, images, count, box, *, model: Model, constraints
         "kl_scale": terms.kl_scale,
         "kl_appearance": terms.kl_appearance,
     } | statistics(constraints, posterior, model.config.canvas)
+    if refine:
+        better = model.refine(
+            params,
+            images,
+            mode,
+            steps=refine,
+            constraints=refine_constraints,
+            weights=weights,
+            batch_size=None,
+        )
+        noise = inference.draw_noise(keys, model.config)
+        posterior = refinement.place(params, to_float(images), better, noise, model=model)
+        of_image = tuple(c for c in constraints if c.of_mean is None)
+        refined = measured(posterior, better)[0]
+        refined |= statistics(of_image, posterior, model.config.canvas)
+        found |= {name + REFINED: value for name, value in refined.items()}
     if iwae_samples:
         apart = random_keys.apart(keys)
         found["iwae"] = iwae(params, apart, images, model=model, samples=iwae_samples)
@@ -159,9 +212,7 @@ def _evaluate(params, key_data, images, count, box, *, model: Model, constraints
         scores = count_scores(prior, objects, to_float(images), gains, model.config)  # [B, N]
         found["count_elbo"] = jnp.array(model.config.counts)[jnp.argmax(scores, axis=1)]
     if count is not None:
-        found["acc"] = metrics.count_accuracy(scene.count, count)
+        found["acc"] = metrics.count_accuracy(q_n.mode(), count)
         if "count_elbo" in found:
             found["acc_elbo"] = metrics.count_accuracy(found["count_elbo"], count)
-        if box is not None:
-            found["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
     return found

@@ -77,15 +77,13 @@ class InferenceStep(nn.Module):
         mean, variance = config.scale_prior
         expected = boxes.side(jnp.full_like(noise.scale, mean))  # the side that the prior expects
 
-        seen, shift_start, appearance_start = h, {"initial": (0.0, 0.5)}, {"initial": (0.0, 1.0)}
+        seen, start = h, {"initial": (0.0, 0.5)}
         if places is not None:
             look = attention.Attention(config, name="attention")(h, places, explained)
             around = spatial.read(images, look.centre, config.look * expected, LOOK)
             around = MLP((LOOK_FEATURES,), nn.relu, name="look")(_flat(around))
             seen = jnp.concatenate([h, look.context, look.facts, around], axis=-1)
-            shift_start["kernel_init"] = SMALL  # the proposal is good as it is
-            # Objects are found before they are told apart: codes that start noisy are given up.
-            appearance_start["initial"] = (0.0, 0.3)
+            start["kernel_init"] = SMALL  # what is proposed is good as it is
 
         if config.count is None:
             hidden = nn.relu(nn.Dense(config.head, name="presence_hidden")(seen))
@@ -93,7 +91,7 @@ class InferenceStep(nn.Module):
         else:
             logits = jnp.zeros(h.shape[:1])  # set by `known_presence` after the scan
 
-        q_shift = GaussianHead(2, config.head, name="shift", **shift_start)(seen)
+        q_shift = GaussianHead(2, config.head, name="shift", **start)(seen)
         if places is not None:
             q_shift = attention.around(look.centre, q_shift, config)
         shift = _sample(q_shift, noise.shift)
@@ -108,10 +106,7 @@ class InferenceStep(nn.Module):
         q_scale = scale_head(jnp.concatenate(seen, axis=-1))
         scale = _sample(q_scale, noise.scale)
 
-        glimpse = spatial.read(images, boxes.centre(shift), boxes.side(scale), config.window)
-        features = MLP(config.hidden, name="encoder")(_flat(glimpse))
-        head = GaussianHead(config.appearance, name="appearance", **appearance_start)
-        q_appearance = head(features)
+        q_appearance = encode_glimpse(images, shift, scale, config)
         appearance = _sample(q_appearance, noise.appearance)
 
         if places is not None:
@@ -165,6 +160,27 @@ class Inference(nn.Module):
         if config.count is not None:
             logits = known_presence((config.count,), batch, config.max_objects)
         return posterior.replace(presence_logits=logits)
+
+
+def encode_glimpse(images, shift, scale, config: ModelConfig) -> Gaussian:
+    """q(appearance | glimpse at the box) of images [B, H, W] -> [B, D]. Call inside a module."""
+    glimpse = spatial.read(images, boxes.centre(shift), boxes.side(scale), config.window)
+    features = MLP(config.hidden, name="encoder")(_flat(glimpse))
+    # Attention finds objects before they can be told apart: codes that start noisy are given up.
+    start = (0.0, 0.3) if config.encoder == "attention" else (0.0, 1.0)
+    return GaussianHead(config.appearance, initial=start, name="appearance")(features)
+
+
+class Appearance(nn.Module):
+    """What `InferenceStep` says of an object whose box is known; its parameters are a part of that
+    step's, under the same names."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, images: jax.Array, shift: jax.Array, scale: jax.Array) -> Gaussian:
+        """images: [B, H, W]; shift [B, 2] and scale [B, 1] of one object -> [B, D]."""
+        return encode_glimpse(images, shift, scale, self.config)
 
 
 def _sample(q: Gaussian, noise: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ well: a Gaussian has tails, and generates what no posterior has seen unless it i
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
@@ -321,6 +322,11 @@ def elbo_terms(
         count_gap=_count_gap(posterior, prior, objects, images, model.config),
         constraints={},
     )
+
+
+def exact(model: Model) -> Model:
+    """The same model, with the ELBO that is exact in n."""
+    return Model(dataclasses.replace(model.config, estimator="marginal"))
 
 
 def _marginal(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):

@@ -16,6 +16,9 @@ OUT = flags.DEFINE_string(
 SCENES = flags.DEFINE_integer(
     "scenes", 10, "How many scenes a row of the figures shows.", lower_bound=1
 )
+REFINE = flags.DEFINE_integer(
+    "refine", 0, "Steps of refinement: each run gets a second row then; 0: none.", lower_bound=0
+)
 
 
 def compare(arguments: list[str]) -> None:
@@ -23,7 +26,7 @@ def compare(arguments: list[str]) -> None:
     beside = out.with_stem(f"{out.stem}-samples")
     folders = finished.folders(arguments[1:])
     loaded = {label: finished.load(folder) for label, folder in folders.items()}
-    explained, sampled = figures.side_by_side(loaded, SCENES.value)
+    explained, sampled = figures.side_by_side(loaded, SCENES.value, REFINE.value)
     print(report.columns({label: report.cells(one.final) for label, one in loaded.items()}))
     explained.savefig(out, dpi=160)
     sampled.savefig(beside, dpi=160)

@@ -2,6 +2,7 @@
 
 python -m experiments.evaluate runs/mnist3-asr-seed0 runs/mnist3-air-seed0
 python -m experiments.evaluate --pretrained=mnist3         # what comes with the package
+python -m experiments.evaluate --refine=50 runs/A          # and with boxes refined by 50 steps
 """
 
 import json
@@ -19,18 +20,24 @@ PRETRAINED = flags.DEFINE_list(
     "pretrained", [], "Parameters that come with the package, beside what is on record of them."
 )
 FOLDER = flags.DEFINE_string("folder", str(pretrained.FOLDER), "Where those parameters lie.")
+REFINE = flags.DEFINE_integer(
+    "refine",
+    0,
+    "Steps of refinement, whose metrics come beside the others; 0: none.",
+    lower_bound=0,
+)
 
 
 def measure_again(arguments: list[str]) -> None:
     for name in PRETRAINED.value:
         one = finished.pretrained(name, user_path(FOLDER.value, "--folder"))
-        lines = {"measured": finished.measured(one), "on record": one.final}
+        lines = {"measured": finished.measured(one, REFINE.value), "on record": one.final}
         print(f"\n{name}: {one.run.name}, seed {one.seed}")
         print(report.columns({k: report.cells(v) for k, v in lines.items()}), flush=True)
     if PRETRAINED.value and not arguments[1:]:
         return
     for folder in finished.folders(arguments[1:]).values():
-        final = finished.measured(finished.load(folder))
+        final = finished.measured(finished.load(folder), REFINE.value)
         write_json(folder / "final.json", final)
         print(report.table(final, {}), flush=True)
     for name in arguments[1:]:

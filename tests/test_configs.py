@@ -121,7 +121,10 @@ def test_names_tell_runs_apart_whatever_the_order_of_the_words():
 @pytest.mark.parametrize(
     "argument, message",
     [
-        ("vae", "unknown method or preset 'vae': methods are asr, air, pprior, presets are patches"),
+        (
+            "vae",
+            "unknown method or preset 'vae': methods are asr, air, pprior, presets are patches",
+        ),
         ("asr,fast", "unknown method or preset 'fast'"),
         ("asr,air", "one method at a time, got asr and air"),
     ],

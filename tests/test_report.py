@@ -59,6 +59,14 @@ def test_columns_are_aligned_and_a_missing_cell_is_a_dash():
     ]
 
 
+def test_refined_metrics_stand_beside_the_amortised_ones():
+    final = {name: 1.0 for name in ("tidy", "miou_refined", "nelbo", "nelbo_refined", "F1_refined")}
+    cells = report.cells(final | {f"{name}_stderr": 0.5 for name in final})
+    assert list(cells) == ["nelbo", "nelbo_refined", "miou_refined", "tidy"]
+    more = VALUES | {"nelbo_refined": VALUES["nelbo"] - 1}
+    assert evaluation.by_count(more, PROBS, TRUE)["1"]["nelbo_refined"] == 19.0
+
+
 def test_the_table_says_what_was_inferred_for_each_true_count():
     final = {"name": "mnist13-asr", "images": 5, "split": "test", "acc": 0.6, "acc_stderr": 0.2}
     final["counts"] = evaluation.by_count(VALUES, PROBS, TRUE)

@@ -23,12 +23,15 @@ SHOWN = 10  # scenes in a row
 DPI = 110  # of figures that are kept with the code
 
 
-def side_by_side(loaded: Mapping[str, Finished], shown: int = SHOWN) -> tuple[Figure, Figure]:
+def side_by_side(
+    loaded: Mapping[str, Finished], shown: int = SHOWN, refine: int = 0
+) -> tuple[Figure, Figure]:
     """How runs explain the first held-out scenes, and their samples below true scenes.
 
     Args:
       loaded: label -> a run, all on the same scenes.
       shown: how many scenes a row shows.
+      refine: steps of a refined explanation, in a row of its own below each run's; 0: none.
 
     Raises:
       ValueError: their scenes differ, or are not those of this machine.
@@ -48,6 +51,11 @@ def side_by_side(loaded: Mapping[str, Finished], shown: int = SHOWN) -> tuple[Fi
     for label, one in loaded.items():
         model = one.run.model
         explained[label] = jax.device_get(model.reconstruct(one.params, images))
+        if refine:
+            refined = model.reconstruct(
+                one.params, images, refine=refine, constraints=one.run.constraints
+            )
+            explained[f"{label}, refined"] = jax.device_get(refined)
         sampled[label] = samples(model, one.params, one.seed, len(images))
     return plots.reconstructions(images, explained), plots.rows(sampled)
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 import asr_jax
 from asr_jax import generation, plots
 from asr_jax.constraints.base import penalty
+from asr_jax.evaluation import REFINED
 from asr_jax.random_keys import APART
 from data_gen.scenes import Scenes
 from experiments.run import steps
@@ -19,6 +20,7 @@ from experiments.run.from_config import Run
 
 COLUMNS = ("nelbo", "se", "acc", "miou")  # of the paper's tables
 WATCHED = (*COLUMNS, "acc_elbo")  # and the accuracy of the count that the ELBO would choose
+OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where it was asked for
 NUMBER = ("number", "balance")  # the constraints in nats; the others are in pixels
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
 PICTURES = 8  # reconstructions in TensorBoard
@@ -49,9 +51,12 @@ class Look:
         return means, plots.reconstructions(images, {"inferred": scene})
 
 
-def measure(run: Run, data: Data, params: Any, seed: int) -> dict:
-    """The part of final.json that is measured: of held-out scenes, and of generated ones."""
-    result = explanations(run, data.test, params, seed)
+def measure(run: Run, data: Data, params: Any, seed: int, refine: int = 0) -> dict:
+    """The part of final.json that is measured: of held-out scenes, and of generated ones.
+
+    With `refine` steps, of the refined posterior as well.
+    """
+    result = explanations(run, data.test, params, seed, refine)
     if run.evaluate.generated:
         generated = samples_of_prior(run, data, params, seed)
         tidy, number = generated["model"]["tidy"], run.evaluate.generated
@@ -93,9 +98,10 @@ def _distances(nearest: np.ndarray) -> dict[str, float]:
     }
 
 
-def explanations(run: Run, scenes: Scenes, params: Any, seed: int) -> dict:
+def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int = 0) -> dict:
     """What `asr_jax.evaluate` says: means and standard errors over images.
 
+    Refinement climbs what the run was trained with: its constraints, with their final weights.
     Where the count is inferred and known to us, `counts` says the same for each true count.
     """
     values = asr_jax.evaluate(
@@ -107,12 +113,16 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int) -> dict:
         model=run.model,
         constraints=run.reported,
         iwae_samples=run.evaluate.iwae_samples,
+        refine=refine,
+        refine_constraints=run.constraints,
     )
     priced = {c.name: values[c.name] for c in run.constraints}
     price = penalty(run.constraints, priced, run.weights)
     values["penalty"] = np.broadcast_to(price, len(scenes.image))
     count_probs = values.pop("count_probs")
     result = asr_jax.summarise(values) | {"iwae_samples": run.evaluate.iwae_samples}
+    if refine:
+        result["refine_steps"] = refine
     if run.model.config.count is None and scenes.count is not None:
         result["counts"] = by_count(values, count_probs, scenes.count)
     return result
@@ -135,7 +145,11 @@ def by_count(values: dict, count_probs: np.ndarray, true_count: np.ndarray) -> d
     for n in np.unique(true_count):
         mine = true_count == n
         row = {"images": int(mine.sum())}
-        row |= {name: float(values[name][mine].mean()) for name in WATCHED if name in values}
+        row |= {
+            name: float(values[name][mine].mean())
+            for name in (*WATCHED, *OF_REFINED)
+            if name in values
+        }
         for inferred, count in (("inferred", "count"), ("inferred_elbo", "count_elbo")):
             found = np.bincount(values[count][mine], minlength=count_probs.shape[1])
             row[inferred] = found.tolist()

@@ -99,7 +99,10 @@ def scenes(finished: Finished) -> data.Data:
     return loaded
 
 
-def measured(finished: Finished) -> dict:
-    """final.json of a run, with what is measured of its parameters on this machine."""
-    found = measure(finished.run, scenes(finished), finished.params, finished.seed)
+def measured(finished: Finished, refine: int = 0) -> dict:
+    """final.json of a run, with what is measured of its parameters on this machine.
+
+    With `refine` steps, of the refined posterior as well.
+    """
+    found = measure(finished.run, scenes(finished), finished.params, finished.seed, refine)
     return finished.final | found

@@ -115,6 +115,18 @@ def test_a_finished_run_is_measured_again_to_the_same_numbers(shared, finished):
     assert final(workdir) == before and f"{before['nelbo']:.3f} ±" in output
 
 
+def test_refined_boxes_are_measured_beside_the_amortised_ones(shared, finished):
+    workdir, _ = finished
+    before = final(workdir)
+    output = run(shared, "evaluate", "--refine=2", workdir)
+    after = final(workdir)
+    (workdir / "final.json").write_text(json.dumps(before))
+    assert after["refine_steps"] == 2 and after["nelbo"] == pytest.approx(before["nelbo"])
+    for name in ("nelbo", "se", "miou", "F1"):
+        assert np.isfinite(after[f"{name}_refined"]) and f"{name}_refined_stderr" in after
+    assert "nelbo_refined" in output and f"{after['nelbo_refined']:.3f} ±" in output
+
+
 def test_exported_parameters_are_measured_to_what_is_on_record(shared, finished, tmp_path):
     where = ("--folder", tmp_path)
     output = run(shared, "export", "--workdir", finished[0], "--name=tiny", *where)
