@@ -33,14 +33,14 @@ from asr_jax.types import Gaussian, Latents, Noise, Posterior
 LEARNING_RATE = 0.02  # of Adam, in shift and scale before tanh and sigmoid
 
 
-class Places(NamedTuple):
+class Means(NamedTuple):
     """The means of the boxes of an image's K steps: what is refined."""
 
     shift: jax.Array  # [B, K, 2]
     scale: jax.Array  # [B, K, 1]
 
 
-Objective = Callable[[Places], jax.Array]  # -> [B], nats
+Objective = Callable[[Means], jax.Array]  # -> [B], nats
 
 
 def refine(
@@ -101,23 +101,23 @@ def _refine(
     def one_batch(posterior, pixels):
         pixels, start = to_float(pixels), jax.lax.stop_gradient(posterior)
 
-        def mean(places: Places) -> Posterior:
+        def mean(places: Means) -> Posterior:
             q, noise = _with_means(start, places), inference.no_noise(len(pixels), model.config)
             return place(fixed, pixels, q, noise, model=model)
 
-        def objective(places: Places) -> jax.Array:  # [B]
+        def objective(places: Means) -> jax.Array:  # [B]
             q = mean(places)
             terms = elbo_terms(fixed, q, pixels, model=model)
             found = values(constraints, q, model.config.canvas)
             return terms.elbo - penalty(constraints, found, weights)
 
-        def unexplained(places: Places, t: jax.Array) -> jax.Array:  # [B, H, W]
+        def unexplained(places: Means, t: jax.Array) -> jax.Array:  # [B, H, W]
             q = mean(places)
             exists = CountChain(q.presence_logits).survival[..., None, None]  # [B, K, 1, 1]
             objects = exists * model.render(fixed, q.latents)  # [B, K, H, W]
             return jnp.maximum(pixels - objects.sum(1) + objects[:, t], 0)
 
-        places = Places(start.shift.loc, start.scale.loc)
+        places = Means(start.shift.loc, start.scale.loc)
         best = _move(objective, unexplained, (objective(places), places), moves)
         _, places = _climb(objective, best, steps, learning_rate)
         return place(
@@ -180,7 +180,7 @@ def _check(posterior, images, steps, moves, learning_rate, config) -> None:
         )
 
 
-def _with_means(posterior: Posterior, places: Places) -> Posterior:
+def _with_means(posterior: Posterior, places: Means) -> Posterior:
     """The posterior with other means of shift and scale."""
     return posterior.replace(
         shift=Gaussian(places.shift, posterior.shift.std),
@@ -209,7 +209,7 @@ def _climb(objective: Objective, best, steps: int, learning_rate):
     return _better(best, (objective(places), places))
 
 
-def _loss(places: Places, objective: Objective):
+def _loss(places: Means, objective: Objective):
     value = objective(places)
     return -value.sum(), value
 

@@ -168,7 +168,7 @@ def test_a_move_is_kept_only_where_the_objective_rises():
     def objective(places):
         return -jnp.square(places.shift - jnp.asarray(target, jnp.float32)[None, None]).sum((1, 2))
 
-    places = refinement.Places(
+    places = refinement.Means(
         jnp.asarray(np.tile(near, (2, 1, 1)), jnp.float32), jnp.full((2, 1, 1), -3.0)
     )
     value, moved = refinement._move(

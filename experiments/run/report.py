@@ -22,8 +22,8 @@ from experiments.run.workdir import write_json
 SHOWN = 10  # scenes in the figure of reconstructions
 SAMPLES = 32
 SHARES = "held-out scenes"  # the panel of ACC and mean IoU
-# The accuracy of the ELBO's own choice of n, the refined posterior, a bound of log p(x), and the share of samples whose
-# boxes are disjoint and inside, go beyond the paper's table.
+# The accuracy of the ELBO's own choice of n, the refined posterior, a bound of log p(x), and the
+# share of samples whose boxes are disjoint and inside, go beyond the paper's table.
 TABLE = (*COLUMNS, "acc_elbo", *OF_REFINED, "iwae", "tidy")
 
 
