@@ -13,6 +13,7 @@ from asr_jax.objective import elbo_terms
 from asr_jax.types import Gaussian
 from tests.small import (
     CANVAS,
+    PRESENCE_BIAS,
     image_keys,
     small_images,
     small_model,
@@ -268,6 +269,7 @@ def test_no_gradient_flows_through_the_search(params):
 
 
 def test_evaluate_measures_the_refined_posterior_beside_the_amortised_one(params):
+    params = with_leaf(params, PRESENCE_BIAS, lambda bias: bias + 5)  # three objects
     count, box = np.full(NUMBER, 1), np.tile([[1.0, 1, 5, 5]], (NUMBER, 1, 1))
     settings = dict(model=MODEL, constraints=(CONSTRAINTS[0], *number_constraints((1, 3))))
     key = jax.random.key(1)
