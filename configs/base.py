@@ -118,6 +118,7 @@ def overlap(name: str) -> ConfigDict:
     config = base()
     attention(config)
     config.name = name
+    config.train.epochs = 12
     config.constraints.weights = ConfigDict(
         dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
     )
@@ -233,6 +234,8 @@ def patches(config: ConfigDict) -> None:
     config.model.encoder = "patches"
     if config.model.count < 0:
         config.model.encoder_hidden = 512  # see asr_jax.networks.PatchEncoder
+    else:
+        config.train.epochs = 60
     config.model.place_components = 1
     config.model.count_gap_weight = config.train.count_mix_until = 0.0
 
