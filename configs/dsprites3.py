@@ -2,7 +2,7 @@
 
     python -m experiments.overlap --config=configs/dsprites3.py
 
-One CPU core, 12 epochs, 15 minutes, validation scenes: NUMBERS.
+One CPU core, 10 to 15 minutes: nELBO 101, SE 4.3, mean IoU 0.86 (validation scenes).
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +21,11 @@ def get_config(argument: str = "asr") -> ConfigDict:
     # Shapes are found first, and ordered then.
     for name in config.constraints.weights:
         config.constraints.ramps[name] = (0.1, 0.4)
-    base.tight(config, 11.0, weight=10.0, ramp=(0.4, 0.8))  # the smallest shape's side
+    # From the smallest shape's side on. Sizes are constrained here, so the prior may learn them.
+    # The price decides between boxes and likelihood (validation scenes, seed 0, nELBO, SE and mean
+    # IoU at 5 and 8 nats a pixel: 96, 3.0, 0.835; 101, 4.3, 0.860).
+    base.tight(config, 11.0, weight=8.0, ramp=(0.1, 0.4))
+    config.model.learned_scale = True
     return base.apply(config, argument, {"patches": patches, "paper": paper, "quick": base.quick})
 
 
@@ -29,7 +33,8 @@ def patches(config: ConfigDict) -> None:
     """As `base.patches`; how large a shape is, is seen by a second glimpse from where it is."""
     base.patches(config)
     config.model.scale_glimpse = 1.3
-    config.constraints.weights.tight = 5.0
+    config.model.learned_scale = False
+    base.tight(config, 11.0, weight=5.0, ramp=(0.4, 0.8))
 
 
 def paper(config: ConfigDict) -> None:

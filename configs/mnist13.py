@@ -2,7 +2,9 @@
 
     python -m experiments.number --config=configs/mnist13.py
 
-2 CPU cores, 8 to 12 minutes: ACC 1.000, mean IoU 0.82; RESULTS.md has every row.
+With attention so far 3 epochs, validation scenes: ACC 1.000, mean IoU 0.79. Without it
+(`asr,patches`, 12 epochs, 2 CPU cores, 8 to 12 minutes): ACC 1.000, mean IoU 0.82; RESULTS.md has
+every row.
 """
 
 from configs import base
