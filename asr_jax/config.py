@@ -101,6 +101,7 @@ class ModelConfig:
         for field, low in (("sigma", 1e-6), ("temperature", 1e-6), ("presence_prior", -1e6)):
             _within(self, field, low, 1e6)  # what float32 can square or invert
         _within(self, "scale_glimpse", 0, 100, "0 is none")
+        _within(self, "look", 0.1, 100)
         _within(self, "count_gap_weight", 0, 1e6, "0 is without")
         if self.presence_bound and not 1 <= self.presence_bound <= 100:  # 0.1 would decide nothing
             raise ValueError(

@@ -12,7 +12,7 @@ NAN, INF = float("nan"), float("inf")
 PRIOR = "scale_prior must be (mean, variance), a mean in [-10, 10] and a variance in [1e-6, 100]"
 COUNTS = "possible_counts is the fixed prior over a count that is inferred, got it with"
 WRONG = [  # of a model: a field, its value, what is said
-    ("encoder", "cnn", "encoder must be one of patches, raw, got 'cnn'"),
+    ("encoder", "cnn", "encoder must be one of attention, patches, raw, got 'cnn'"),
     ("prior", "none", "prior must be one of fixed, learned, got 'none'"),
     ("likelihood", "beta", "likelihood must be one of bernoulli, gaussian, got 'beta'"),
     ("estimator", "nvil", "estimator must be one of marginal, concrete, got 'nvil'"),
@@ -34,6 +34,7 @@ WRONG = [  # of a model: a field, its value, what is said
     ("temperature", -0.1, "temperature must lie in [1e-06, 1e+06], got -0.1"),
     ("temperature", INF, "temperature must lie in [1e-06, 1e+06], got inf"),
     ("presence_prior", NAN, "presence_prior must lie in [-1e+06, 1e+06], got nan"),
+    ("look", 0.0, "look must lie in [0.1, 100], got 0.0"),
     ("scale_glimpse", -1.0, "scale_glimpse must lie in [0, 100], got -1.0: 0 is none"),
     ("scale_glimpse", NAN, "scale_glimpse must lie in [0, 100], got nan: 0 is none"),
     ("presence_bound", 0.5, "presence_bound must be 0, for none, or in [1, 100], got 0.5"),
