@@ -238,7 +238,7 @@ BAD = {
     "type": ("", ["--config.train.epochs=many"], "--config.train.epochs"),
     "steps": ("", ["--config.model.max_objects=1", "--config.model.count=1"], "K must be at least"),
     "batch": ("", ["--config.train.batch_size=100"], "batch_size=100 is larger than the 32 train"),
-    "encoder": ("", ["--config.model.encoder=conv"], "model.encoder must be one of patches, raw"),
+    "encoder": ("", ["--config.model.encoder=x"], "encoder must be one of attention, patches, raw"),
     "npz": ("", ["--config.data.path=nothing.npz"], "nothing.npz does not exist"),
     "idx": ("", ["--config.data.digits_dir=/nowhere"], "must hold train-images-idx3-ubyte"),
     "scenes": ("", ["--config.data.test_size=1"], "at least 2 test scenes, got 1"),
