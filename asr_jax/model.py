@@ -193,10 +193,10 @@ class Model:
         """
         images, constraints = self.check(images), tuple(constraints)
         weights = default_weights(constraints)
-        return self._reconstruct(params, images, weights, checked(batch_size), refine, constraints)
+        return self._reconstruct(params, images, checked(batch_size), refine, constraints, weights)
 
-    @functools.partial(jax.jit, static_argnums=(0, 4, 5, 6))
-    def _reconstruct(self, params, images, weights, batch_size, refine, constraints):
+    @functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
+    def _reconstruct(self, params, images, batch_size, refine=0, constraints=(), weights=None):
         def one_batch(pixels):
             posterior = self._posterior(params, None, pixels, None)
             if refine:

@@ -60,7 +60,9 @@ def objective(params, posterior, images=IMAGES, model=MODEL, constraints=CONSTRA
 
 TWO = small_model(max_objects=2, count=2, prior="fixed", scale_prior=(-0.7, 0.1), head=4)
 WINDOW = TWO.config.window
-MIDDLE, SIDE = np.array([[3.5, 4.0], [9.0, 8.5]]), 4.0  # (x, y) of two blobs, and their box, pixels
+# (x, y) of two blobs, and the side of their boxes, in pixels. The second is cut by the edge: less
+# light lies there than at the first.
+MIDDLE, SIDE = np.array([[3.5, 4.5], [10.9, 8.5]]), 4.0
 
 
 def blob() -> np.ndarray:
@@ -183,8 +185,8 @@ def test_a_move_is_kept_only_where_the_objective_rises():
 
 def test_the_brightest_place_is_that_of_a_float64_loop():
     rng = np.random.default_rng(0)
-    images = rng.random((4, 7, 9)).astype(np.float32) ** 4
-    side = np.array([0.1, 0.37, 0.5, 0.9])
+    images = rng.random((24, 7, 9)).astype(np.float32) ** 4
+    side = np.tile([0.1, 0.37, 0.5, 0.9], 6)
     found = np.tanh(np.float64(refinement.brightest(images, jnp.float32(side)[:, None])))
     for image, fraction, centre in zip(images, side, found, strict=True):
         half, best = fraction * 7 / 2, (-1.0, None)
