@@ -63,7 +63,9 @@ def train_seeds(
         with caught(*SIGNALS) as signals, contextlib.closing(Turns(loops)) as turns:
             while turns.work:
                 works = list(turns.work.values())
-                work = stacked(works) if together else works[0]
+                # A program for fewer seeds rounds otherwise: the last fills up those that ended.
+                filled = works + works[-1:] * (len(group) - len(works))
+                work = stacked(filled) if together else works[0]
                 state, metrics = program(work.state, images, work.indices, work.schedule)
                 done = state, jax.device_get(metrics)
                 each = apart(done, len(works)) if together else [done]
