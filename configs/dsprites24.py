@@ -2,7 +2,8 @@
 
     python -m experiments.number --config=configs/dsprites24.py
 
-One CPU core, 13 minutes: ACC 1.000, mean IoU 0.58 (docs/results).
+With attention not yet run. Without it (`asr,patches`), one CPU core, 13 minutes: ACC
+1.000, mean IoU 0.58 (docs/results).
 """
 
 from configs import base

@@ -2,7 +2,8 @@
 
     python -m experiments.overlap --config=configs/dsprites3.py
 
-One CPU core, 10 to 15 minutes: nELBO 101, SE 4.3, mean IoU 0.86 (validation scenes).
+One CPU core, 11 to 13 minutes: nELBO 101 and 105, SE 4.3 and 4.7, mean IoU 0.86 (validation
+scenes, seeds 0 and 1).
 """
 
 from ml_collections import ConfigDict
