@@ -5,14 +5,21 @@ objective; constraints are named functionals of the posterior.
 """
 
 from asr_jax import boxes, constraints, generation, metrics, plots, spatial  # noqa: F401
+from asr_jax.bound import elbo, iwae
 from asr_jax.checkpoint import Checkpoints
 from asr_jax.config import ModelConfig, OptimizerConfig
-from asr_jax.constraints import Constraint, number_constraints, overlap_constraints
+from asr_jax.constraints import (
+    Constraint,
+    dual,
+    fixed,
+    number_constraints,
+    overlap_constraints,
+)
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import evaluate, summarise
 from asr_jax.generation import generate
 from asr_jax.model import Model, Scene
-from asr_jax.objective import elbo, elbo_with_penalty, iwae
+from asr_jax.objective import elbo_with_penalty
 from asr_jax.pretrained import Pretrained, load_pretrained, pretrained_names
 from asr_jax.training import (
     Schedule,
@@ -42,9 +49,11 @@ __all__ = [
     "Schedule",
     "Terms",
     "TrainState",
+    "dual",
     "elbo",
     "elbo_with_penalty",
     "evaluate",
+    "fixed",
     "generate",
     "init_state",
     "iwae",

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from asr_jax import inference, metrics, parallel, processes, random_keys, refinement, truth
+from asr_jax.bound import elbo_terms, exact, iwae
 from asr_jax.constraints.base import Constraint, default_weights, statistics
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float, warn_of_background
 from asr_jax.model import Model, Params
-from asr_jax.objective import count_scores, elbo_terms, exact, iwae, step_kl
 from asr_jax.types import Posterior
 
 REFINED = "_refined"  # after the name of a metric of the refined posterior
@@ -166,7 +166,7 @@ def _evaluate(
 
     def measured(posterior: Posterior, mode: Posterior):
         """(metrics, terms) of a sample of the posterior, and of the means."""
-        terms = elbo_terms(params, posterior, to_float(images), model=model)
+        terms, _ = elbo_terms(params, posterior, to_float(images), model=model)
         scene = model.scene(params, mode.latents, q_n.mode())
         found = {
             "nelbo": -terms.elbo,
@@ -207,9 +207,7 @@ def _evaluate(
         apart = random_keys.apart(keys)
         found["iwae"] = iwae(params, apart, images, model=model, samples=iwae_samples)
     if model.config.count is None:
-        prior, objects = model.prior(params, mode.latents), model.render(params, mode.latents)
-        gains = -step_kl(mode, prior)
-        scores = count_scores(prior, objects, to_float(images), gains, model.config)  # [B, N]
+        _, scores = elbo_terms(params, mode, to_float(images), model=model)  # [B, N]
         found["count_elbo"] = jnp.array(model.config.counts)[jnp.argmax(scores, axis=1)]
     if count is not None:
         found["acc"] = metrics.count_accuracy(q_n.mode(), count)

@@ -93,29 +93,40 @@ def learning_curves(
     panels: Mapping[str, Sequence[str]],
     title: str = "",
     shares: Sequence[str] = (),
+    limits: Mapping[str, float] | None = None,
 ) -> Figure:
-    """One panel a quantity over training steps.
+    """Panels of quantities over training steps, at most six in a row.
 
     Args:
       history: rows with "step" and values, each under its name, in all rows or in some.
       panels: panel title -> the names that it shows.
       title: above the figure.
       shares: the panels of values from 0 to 1; the others are logarithmic where that can be.
+      limits: name -> what its curve should stay below, a dotted line of its colour. Values below a
+        hundredth of the lowest one are not seen.
     """
-    figure = Figure(figsize=(3.6 * len(panels), 2.9), layout="constrained")
-    for axes, (name, curves) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
-        values = []
+    limits, columns = limits or {}, min(len(panels), 6)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (name, curves) in zip(places, panels.items(), strict=False):
+        values, lines = [], [limits[curve] for curve in curves if curve in limits]
         for curve in curves:
             rows = [row for row in history if curve in row]  # some are not in every row
             points = [row["step"] for row in rows], [row[curve] for row in rows]
             marker = "o" if len(rows) < max(2, len(history)) else ""  # one point has no line
-            axes.plot(*points, lw=1.2, marker=marker, markersize=3, label=plain(curve))
+            (line,) = axes.plot(*points, lw=1.2, marker=marker, markersize=3, label=plain(curve))
+            if curve in limits:
+                axes.axhline(limits[curve], lw=1, ls=":", color=line.get_color())
             values += points[1]
         axes.set(title=plain(name), xlabel="step", xlim=(0, 1.02 * history[-1]["step"]))
         if name in shares:
             axes.set_ylim(0, 1.02)
+        elif lines and max(values, default=0) > 0:
+            axes.set_yscale("log", nonpositive="mask")
+            axes.set_ylim(bottom=max(min(lines) / 100, min(v for v in values if v > 0) / 2))
         elif min(values, default=0) > 0:
             axes.set_yscale("log")
         axes.spines[["top", "right"]].set_visible(False)

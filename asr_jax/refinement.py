@@ -3,7 +3,7 @@
 An amortised posterior answers at once, for all images alike, and is now and then wrong. Refinement
 starts there and climbs, with the model's parameters fixed, what training maximises::
 
-    J(m) = ELBO(x; m) - sum_i weight_i max(F_i(m) - tolerance_i, 0)
+    J(m) = ELBO(x; m) - sum_i weight_i max(F_i(m), 0)
 
 Here m are the means of shift and scale of all K steps. J is taken at the means, without noise, so
 that it is one number an image. Appearance is encoded anew wherever a box goes; counts, and the
@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import optax
 
 from asr_jax import boxes, inference
+from asr_jax.bound import elbo_terms, exact
 from asr_jax.config import whole
 from asr_jax.constraints.base import Constraint, check_names, default_weights, penalty, values
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params, checked, in_batches
-from asr_jax.objective import elbo_terms, exact
 from asr_jax.types import Gaussian, Latents, Noise, Posterior
 
 LEARNING_RATE = 0.02  # of Adam, in shift and scale before tanh and sigmoid
@@ -107,7 +107,7 @@ def _refine(
 
         def objective(places: Means) -> jax.Array:  # [B]
             q = mean(places)
-            terms = elbo_terms(fixed, q, pixels, model=model)
+            terms, _ = elbo_terms(fixed, q, pixels, model=model)
             found = values(constraints, q, model.config.canvas)
             return terms.elbo - penalty(constraints, found, weights)
 

@@ -12,8 +12,12 @@ from flax import struct
 
 from asr_jax.config import OptimizerConfig
 from asr_jax.constraints.base import Constraint
+from asr_jax.constraints.multipliers import Multipliers, Rule, violations
 from asr_jax.model import Model, Params
 from asr_jax.objective import elbo_with_penalty
+
+PRIOR = "prior_"  # before the name of a constraint: F on samples of the prior
+WEIGHT = "weight_"  # before the name of a constraint: its multiplier, where a rule sets it
 
 
 def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
@@ -38,6 +42,8 @@ class TrainState:
     params: Params
     opt_state: optax.OptState
     key: jax.Array  # [] the run's key; step s uses fold_in(key, s)
+    # Of a rule over {"posterior": {name: ...}, "prior": {...}}; None: weights are the schedule's.
+    multipliers: Multipliers | None = None
 
 
 @struct.dataclass
@@ -50,15 +56,21 @@ class Schedule:
     count_mix: jax.Array | None = None  # share of all counts alike in q(n); None: of q(n) alone
 
 
-def init_state(model: Model, tx: optax.GradientTransformation, seed: int | jax.Array) -> TrainState:
+def init_state(
+    model: Model,
+    tx: optax.GradientTransformation,
+    seed: int | jax.Array,
+    rule: Rule | None = None,
+) -> TrainState:
     """The state before the first step; parameters and all later noise follow from the seed.
 
-    `seed` is a number, or a random key.
+    `seed` is a number, or a random key. `rule`: of the multipliers, if they set themselves.
     """
     key = jax.random.key(seed) if isinstance(seed, int) else seed
     key_init, key_steps = jax.random.split(key)
     params = model.init(key_init)
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), key_steps)
+    multipliers = None if rule is None else rule.init()
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), key_steps, multipliers)
 
 
 def train_step(
@@ -69,6 +81,7 @@ def train_step(
     model: Model,
     constraints: tuple[Constraint, ...],
     tx: optax.GradientTransformation,
+    rule: Rule | None = None,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One gradient step on this device's share of the batch.
@@ -78,6 +91,8 @@ def train_step(
       images: [b, H, W], this device's share: uint8, or floats in [0, 1].
       schedule: of this step.
       model, constraints, tx: static.
+      rule: of the multipliers, static; the schedule's weights are not looked at then. It sees the
+        violations of the whole batch.
       axis_name: the mapped axis over devices; gradients and metrics are averaged over it.
 
     Returns:
@@ -86,26 +101,39 @@ def train_step(
     Raises:
       ValueError: images that do not fit the model.
     """
+    weights, prior_weights = schedule.weights, schedule.prior_weights
+    if rule is not None:
+        of = state.multipliers.weights
+        weights, prior_weights = of["posterior"], of["prior"]
     (objective, terms), gradient = jax.value_and_grad(elbo_with_penalty, has_aux=True)(
         state.params,
         jax.random.fold_in(state.key, state.step),
         images,
-        schedule.weights,
+        weights,
         model=model,
         constraints=constraints,
         presence_prior=schedule.presence_prior,
         count_mix=schedule.count_mix,
-        prior_weights=schedule.prior_weights,
+        prior_weights=prior_weights,
         axis_name=axis_name,
     )
     metrics = {"loss": -objective} | _metrics(terms)
+    violated = {
+        "posterior": violations(terms.constraints),
+        "prior": violations(terms.prior_constraints),
+    }
     if axis_name is not None:
-        gradient, metrics = jax.lax.pmean((gradient, metrics), axis_name)
+        gradient, metrics, violated = jax.lax.pmean((gradient, metrics, violated), axis_name)
+    multipliers = state.multipliers
+    if rule is not None:
+        metrics |= {WEIGHT + name: value for name, value in weights.items()}
+        metrics |= {WEIGHT + PRIOR + name: value for name, value in prior_weights.items()}
+        multipliers = rule.update(multipliers, violated)
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     descent = jax.tree.map(jnp.negative, gradient)  # the objective is maximised
     updates, opt_state = tx.update(descent, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state, state.key), metrics
+    return TrainState(state.step + 1, params, opt_state, state.key, multipliers), metrics
 
 
 def train_steps(
@@ -161,4 +189,5 @@ def _metrics(terms) -> dict[str, jax.Array]:
     means = jax.tree.map(jnp.mean, terms)
     values = {f.name: getattr(means, f.name) for f in dataclasses.fields(means)}
     constraints, elbo = values.pop("constraints"), values.pop("elbo")
-    return {"nelbo": -elbo} | values | constraints
+    of_prior = {PRIOR + name: value for name, value in values.pop("prior_constraints").items()}
+    return {"nelbo": -elbo} | values | constraints | of_prior

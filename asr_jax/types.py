@@ -86,8 +86,9 @@ class Terms:
     kl_shift: jax.Array  # [B]
     kl_scale: jax.Array  # [B]
     kl_appearance: jax.Array  # [B]
-    penalty: jax.Array  # [B]  sum_i weight_i max(F_i - tolerance_i, 0)
+    penalty: jax.Array  # [B]  sum_i weight_i max(F_i, 0)
     prior_penalty: jax.Array  # [B]  the same of a sample of the prior, with weights of its own
     # [B]  KL(q*(n) || q(n)), q* the best count posterior of the sample; 0 if it is not trained with
     count_gap: jax.Array
     constraints: dict[str, jax.Array]  # F_i of the posterior, each [B]
+    prior_constraints: dict[str, jax.Array]  # F_i of the sample of the prior, where it has weights

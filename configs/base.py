@@ -69,8 +69,14 @@ def base() -> ConfigDict:
     config.constraints.c_min = 11.0  # smallest and largest side of an object, pixels
     config.constraints.c_max = 15.0
     config.constraints.epsilon = 3.0  # allowed difference of two sides, pixels
+    config.constraints.side = 0.0  # of objects on average, pixels; 0: not used
     config.constraints.tight = 0.0  # largest side that "tight" allows, pixels; 0: not used
-    config.constraints.weights = ConfigDict()  # name -> multiplier; the others are only reported
+    # "fixed": multipliers are `weights`, the paper's way; "dual": they follow the `tolerances`.
+    # What is named there is trained with, the other constraints are only reported.
+    config.constraints.multipliers = "fixed"
+    config.constraints.tolerances = ConfigDict()  # name -> its allowed mean, in its own unit
+    config.constraints.prior_tolerances = ConfigDict()  # the same on samples of the learned prior
+    config.constraints.weights = ConfigDict()  # name -> multiplier
     config.constraints.prior_weights = ConfigDict()  # the same on samples of the learned prior
     config.constraints.ramps = ConfigDict()  # name -> (start, end), fractions of the run
 
@@ -113,18 +119,49 @@ def attention(config: ConfigDict) -> None:
     config.model.place_components = 16
 
 
+# What is allowed on average, in nats (number, balance) and pixels: the same for all data sets.
+TOLERANCES = dict(
+    **dict(number=0.05, balance=0.05),
+    **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
+)
+# Objects that the prior dreams of are to be apart and inside the image, too.
+PRIOR_TOLERANCES = dict(F1=0.02, F2=0.02, F3=0.02, F4=0.02, F5=0.02)
+
+
+def allow(config: ConfigDict, *names: str, prior: bool = False) -> None:
+    """Trains with the constraints of these names, whose multipliers follow the tolerances."""
+    config.constraints.multipliers = "dual"
+    config.constraints.tolerances = ConfigDict({name: TOLERANCES[name] for name in names})
+    config.constraints.prior_tolerances = ConfigDict(PRIOR_TOLERANCES if prior else {})
+
+
 def overlap(name: str) -> ConfigDict:
-    """Three objects with disjoint boxes, a count that is known, and the weights of F1..F7."""
+    """Three objects with disjoint boxes, a count that is known, and F1..F7."""
     config = base()
     attention(config)
     config.name = name
     config.train.epochs = 12
-    config.constraints.weights = ConfigDict(
-        dict(F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
-    )
-    # Objects that the prior dreams of are to be apart and inside the image, too.
-    config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
+    allow(config, *(f"F{i}" for i in range(1, 8)), "side", prior=True)
     return config
+
+
+def fixed(config: ConfigDict, **weights: float) -> None:
+    """Multipliers set by hand, without `side`, which they were not tried with."""
+    config.constraints.multipliers = "fixed"
+    config.constraints.side = 0.0
+    config.constraints.tolerances = config.constraints.prior_tolerances = ConfigDict()
+    config.constraints.weights = ConfigDict(weights)
+
+
+def fixed_overlap(config: ConfigDict) -> None:
+    """The paper's weights, and on samples of the prior high ones."""
+    fixed(config, F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
+    config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
+
+
+def fixed_number(config: ConfigDict) -> None:
+    """The paper's weights."""
+    fixed(config, number=10.0, balance=100.0)
 
 
 def tight(config: ConfigDict, side: float, weight: float, ramp: tuple[float, float]) -> None:
@@ -138,13 +175,6 @@ def tight(config: ConfigDict, side: float, weight: float, ramp: tuple[float, flo
     config.constraints.ramps.tight = ramp
 
 
-def not_tight(config: ConfigDict) -> None:
-    """Takes `tight` back."""
-    config.constraints.tight = 0.0
-    del config.constraints.weights.tight
-    del config.constraints.ramps.tight
-
-
 def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> ConfigDict:
     """Objects at full size whose ink does not meet, as many as one of two counts, inferred.
 
@@ -152,7 +182,8 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
       name: of the experiment.
       objects: "mnist", 20 pixels on a canvas of 50, or "dsprites", 17 to 26 pixels on 64.
       counts: the possible numbers of objects.
-      argument: METHOD[,known|quick|paper|small], METHOD one of asr, air, pprior; known is for air.
+      argument: METHOD[,PRESET], METHOD one of asr, air, pprior, PRESET one of known (for air),
+        fixed, patches, paper, small, quick.
     """
     config = base()
     attention(config)
@@ -173,19 +204,22 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
     config.model.count_gap_weight = 1.0
     config.train.count_mix_until = 0.5
     config.train.epochs = 12
-    config.constraints.weights = ConfigDict(dict(number=10.0, balance=100.0))
+    allow(config, "number", "balance", "F6", "side")
     # What is known of sides is the same for every method: digits vary by 1.2 pixels, shapes by 3.
     # A prior that is wider lets boxes grow.
     if objects == "mnist":
         config.model.scale_prior = scale_prior(20, 50, 0.01)
         config.constraints.c_min, config.constraints.c_max = 17.0, 23.0
+        config.constraints.side = 20.0
     else:
         config.data.canvas = 64
         config.model.scale_prior = scale_prior(22.2, 64, 0.05)
         config.constraints.c_min, config.constraints.c_max = 20.0, 25.0
+        config.constraints.side = 22.2
     presets = {
         "known": known,
-        "patches": patches,
+        "fixed": fixed_number,
+        "patches": patches_number,
         "paper": paper_number,
         "small": small,
         "quick": functools.partial(quick, train_size=4_000, epochs=8),
@@ -200,15 +234,22 @@ def known(config: ConfigDict) -> None:
     config.model.possible_counts = config.data.counts
 
 
+def patches_number(config: ConfigDict) -> None:
+    """As `patches`."""
+    fixed_number(config)
+    patches(config)
+
+
 def paper_number(config: ConfigDict) -> None:
     """As `paper`, with the released code's number of steps."""
+    patches_number(config)
     paper(config)
     config.model.max_objects = 6
 
 
 def small(config: ConfigDict) -> None:
     """Networks of the sizes that public AIR codes have, for a comparison of speed."""
-    patches(config)
+    patches_number(config)
     config.model.hidden = (200,)
     config.model.encoder_hidden = 256
 
@@ -230,7 +271,10 @@ def scale_prior(side: float, canvas: int, variance: float) -> tuple[float, float
 
 
 def patches(config: ConfigDict) -> None:
-    """Without `attention` and what came with it, as the results that are kept so far were run."""
+    """Without `attention` and what came with it, as the results that are kept so far were run.
+
+    Multipliers are for the caller to fix.
+    """
     config.model.encoder = "patches"
     if config.model.count < 0:
         config.model.encoder_hidden = 512  # see asr_jax.networks.PatchEncoder
@@ -241,8 +285,10 @@ def patches(config: ConfigDict) -> None:
 
 
 def paper(config: ConfigDict) -> None:
-    """The paper's encoder, epochs, learning rate, weights; the released code's prior over sides."""
-    patches(config)
+    """The paper's encoder, epochs and learning rate; the released code's prior over sides.
+
+    For the caller to begin with: `patches`, and multipliers that are the paper's.
+    """
     config.model.encoder = "raw"
     config.model.encoder_hidden = 0
     config.model.learned_scale = False
@@ -285,8 +331,7 @@ def apply(
     if config.method == "air":
         config.model.place_components = 1  # its prior is fixed
     if config.method != "asr":
+        fixed(config)  # and there are none
         config.model.learned_scale = False  # where nothing else constrains sizes
-        config.constraints.weights = ConfigDict()
-        config.constraints.prior_weights = ConfigDict()
-        config.constraints.ramps = ConfigDict()
+        config.constraints.prior_weights = config.constraints.ramps = ConfigDict()
     return config

@@ -12,26 +12,33 @@ from configs import base
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
-    """argument: METHOD[,patches|paper|quick], METHOD one of asr, air, pprior."""
+    """argument: METHOD[,fixed|patches|paper|quick], METHOD one of asr, air, pprior."""
     config = base.overlap("dsprites3")
     config.data.objects = "dsprites"
     config.data.canvas = 64
     # What is known of the shapes' side, 13.4 of 64 pixels on average, give or take 2.
     config.model.scale_prior = base.scale_prior(13.4, 64, 0.05)
     config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 11.0, 16.5, 5.0
-    # Shapes are found first, and ordered then.
+    config.constraints.side = 13.4
+    config.model.learned_scale = True  # sizes are constrained here, so the prior may learn them
+    presets = {"fixed": fixed, "patches": patches, "paper": paper, "quick": base.quick}
+    return base.apply(config, argument, presets)
+
+
+def fixed(config: ConfigDict) -> None:
+    """Multipliers set by hand. Shapes are found first, and ordered then."""
+    base.fixed_overlap(config)
     for name in config.constraints.weights:
         config.constraints.ramps[name] = (0.1, 0.4)
-    # From the smallest shape's side on. Sizes are constrained here, so the prior may learn them.
-    # The price decides between boxes and likelihood (validation scenes, seed 0, nELBO, SE and mean
-    # IoU at 5 and 8 nats a pixel: 96, 3.0, 0.835; 101, 4.3, 0.860).
+    # From the smallest shape's side on. The price decides between boxes and likelihood (validation
+    # scenes, seed 0, nELBO, SE and mean IoU at 5 and 8 nats a pixel: 96, 3.0, 0.835; 101, 4.3,
+    # 0.860).
     base.tight(config, 11.0, weight=8.0, ramp=(0.1, 0.4))
-    config.model.learned_scale = True
-    return base.apply(config, argument, {"patches": patches, "paper": paper, "quick": base.quick})
 
 
 def patches(config: ConfigDict) -> None:
     """As `base.patches`; how large a shape is, is seen by a second glimpse from where it is."""
+    fixed(config)
     base.patches(config)
     config.model.scale_glimpse = 1.3
     config.model.learned_scale = False
@@ -40,6 +47,9 @@ def patches(config: ConfigDict) -> None:
 
 def paper(config: ConfigDict) -> None:
     """As `base.paper`, with the paper's bounds on sides, and no price on them."""
-    base.not_tight(config)
+    patches(config)
     base.paper(config)
+    config.model.scale_glimpse = 0.0
+    config.constraints.tight = 0.0
+    del config.constraints.weights.tight
     config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 12.0, 15.0, 3.0

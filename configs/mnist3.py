@@ -12,26 +12,31 @@ from configs import base
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
-    """argument: METHOD[,patches|paper|quick], METHOD one of asr, air, pprior."""
+    """argument: METHOD[,fixed|patches|paper|quick], METHOD one of asr, air, pprior."""
     config = base.overlap("mnist3")
     # What is known of the digits' side, 12 of 50 pixels, is the same for every method.
     config.model.scale_prior = base.scale_prior(12, 50, 0.05)
-    # Half a pixel of room on each side. Sizes are constrained here, so the prior may learn them.
-    base.tight(config, 13.0, weight=20.0, ramp=(0.1, 0.4))
-    config.model.learned_scale = True
-    presets = {"patches": patches, "paper": paper, "quick": base.quick}
+    config.constraints.side = 12.0
+    config.model.learned_scale = True  # sizes are constrained here, so the prior may learn them
+    presets = {"fixed": fixed, "patches": patches, "paper": paper, "quick": base.quick}
     return base.apply(config, argument, presets)
+
+
+def fixed(config: ConfigDict) -> None:
+    """Multipliers set by hand, and half a pixel of room on each side."""
+    base.fixed_overlap(config)
+    base.tight(config, 13.0, weight=20.0, ramp=(0.1, 0.4))
 
 
 def patches(config: ConfigDict) -> None:
     """As `base.patches`, with boxes as large as F6 allows, and no constraint on the prior."""
+    base.fixed_overlap(config)
     base.patches(config)
-    base.not_tight(config)
     config.model.learned_scale = False
     config.constraints.prior_weights = ConfigDict()
 
 
 def paper(config: ConfigDict) -> None:
     """As `base.paper`, with no price on sides."""
-    base.not_tight(config)
+    patches(config)
     base.paper(config)

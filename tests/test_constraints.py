@@ -129,6 +129,21 @@ def test_the_expectation_over_n_is_exact():
             np.testing.assert_allclose(result[name][b], expected, rtol=1e-4, err_msg=name)
 
 
+def test_objects_are_larger_than_their_side_by_the_mean_over_all_images():
+    """(E sum_t s_t) / (E n) - side over counts and images, in float64: small images do not hide."""
+    (side,) = (c for c in overlap_constraints(side=12.0) if c.name == "side")
+    rng = np.random.default_rng(2)
+    objects, logits = random_objects(rng), rng.normal(size=(6, 4))
+    q = posterior(objects, logits=jnp.asarray(logits, jnp.float32))
+    survival = np.cumprod(expit(logits), axis=1)
+    expected = (survival * objects[..., 2]).sum() / survival.sum() - 12
+    np.testing.assert_allclose(values([side], q, CANVAS)["side"], np.full(6, expected), rtol=1e-4)
+    small = posterior([[(20, 20, 9), (40, 40, 14)]])
+    np.testing.assert_allclose(values([side], small, CANVAS)["side"], [-0.5], atol=1e-4)
+    nothing = posterior([[(20, 20, 9)]], logits=jnp.full((1, 1), -100.0))
+    assert np.isfinite(values([side], nothing, CANVAS)["side"]).all()
+
+
 def test_the_order_of_the_objects_does_not_matter():
     objects = random_objects(np.random.default_rng(1), batch=1, steps=3)
     first = pixels(posterior(objects))
@@ -159,30 +174,28 @@ def test_gradients_follow_the_existence_of_the_later_object():
     np.testing.assert_allclose(gradient, [d1, 0, d3], rtol=1e-4, atol=1e-6)
 
 
-def test_only_what_is_beyond_the_tolerance_costs():
+def test_only_what_is_violated_costs():
     found = {"a": jnp.array([-3.0, 2.0, 0.4]), "b": jnp.array([5.0, 0.5, -1.0])}
-    constraints = (Constraint("a", overlap), Constraint("b", overlap, tolerance=0.5))
-    # 2 max(a, 0) + 3 max(b - 0.5, 0): what is below costs nothing, and is no reward.
-    expected = [0 + 3 * 4.5, 2 * 2.0 + 0, 2 * 0.4 + 0]
-    np.testing.assert_allclose(penalty(constraints, found, {"a": 2.0, "b": 3.0}), expected)
-    assert penalty((), {}, {}) == 0
+    # 2 max(a, 0) + 3 max(b, 0): what is below costs nothing, and is no reward.
+    expected = [0 + 3 * 5.0, 2 * 2.0 + 3 * 0.5, 2 * 0.4 + 0]
+    np.testing.assert_allclose(penalty(found, {"a": 2.0, "b": 3.0}), expected, rtol=1e-6)
+    assert penalty({}, {}) == 0
 
 
 def test_a_weight_for_every_constraint_and_a_constraint_for_every_weight():
     found = {"a": jnp.zeros(2), "b": jnp.zeros(2)}
-    constraints = (Constraint("a", overlap), Constraint("b", overlap))
     for weights, message in (
         ({"a": 1.0}, "constraints without a weight: b: add them to weights, or leave"),
         ({"a": 1.0, "b": 1.0, "d": 1.0}, "weights without a constraint: d; the .* are a, b: check"),
     ):
         with pytest.raises(ValueError, match=message):
-            penalty(constraints, found, weights)
+            penalty(found, weights)
 
 
 def test_the_weights_that_constraints_carry_are_the_papers():
-    assert default_weights(overlap_constraints(tight=12.0)) == {
+    assert default_weights(overlap_constraints(tight=12.0, side=12.0)) == {
         **dict(F1=1, F2=1, F3=1, F4=1, F5=1, F6=20, F7=10),
-        "tight": 1,
+        **dict(tight=1, side=1),
     }
     assert default_weights(number_constraints([1, 3])) == {"number": 10, "balance": 100}
     (size, *_) = (c for c in overlap_constraints() if c.name == "F6")
@@ -196,8 +209,8 @@ def test_constraints_are_equal_when_they_compile_to_the_same():
     )
     assert ours != overlap_constraints(2.0, 6.0)
     one = Constraint("a", overlap)
-    assert one == Constraint("a", overlap, weight=7.0, ramp=(0.1, 0.5))
-    assert one != Constraint("a", overlap, tolerance=0.1) and one != Constraint("b", overlap)
+    assert one == Constraint("a", overlap, weight=7.0, ramp=(0.1, 0.5), tolerance=0.1)
+    assert one != Constraint("b", overlap) and one != Constraint("a", overlap, of_mean=jnp.sum)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -232,6 +245,9 @@ def test_weights_tolerances_and_ramps_at_their_ends_are_taken():
 
 
 def test_bounds_in_pixels_are_checked():
+    for side in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=rf"side must be above 0 and finite .*got {side}"):
+            overlap_constraints(side=side)
     with pytest.raises(ValueError, match="0 <= c_min <= c_max .*got 15 and 11"):
         overlap_constraints(15, 11)
     with pytest.raises(ValueError, match="0 <= c_min <= c_max .*got 0 and inf"):

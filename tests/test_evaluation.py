@@ -16,9 +16,9 @@ from tests.small import (
     small_params,
     with_leaf,
 )
+from tests.test_bound import bernoulli, kl
 from tests.test_distributions import enumerated_pmf
 from tests.test_metrics import mean_iou_by_scipy
-from tests.test_objective import bernoulli, kl
 
 MODEL, NUMBER = small_model(), 20
 CONSTRAINTS = (*overlap_constraints(2.0, 5.0), *number_constraints((1, 3)))

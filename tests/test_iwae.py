@@ -17,8 +17,8 @@ from tests.small import (
     small_params,
     with_leaf,
 )
+from tests.test_bound import bernoulli
 from tests.test_distributions import enumerated_pmf, mixture_logpdf
-from tests.test_objective import bernoulli
 
 MODEL, IMAGES = small_model(), small_images()
 

@@ -7,9 +7,9 @@ import pytest
 
 import asr_jax
 from asr_jax import Constraint, boxes, elbo, number_constraints, overlap_constraints, refinement
+from asr_jax.bound import elbo_terms
 from asr_jax.constraints.base import penalty, values
 from asr_jax.inference import draw_noise
-from asr_jax.objective import elbo_terms
 from asr_jax.types import Gaussian
 from tests.small import (
     CANVAS,
@@ -50,7 +50,7 @@ def result(params, start):
 def objective(params, posterior, images=IMAGES, model=MODEL, constraints=CONSTRAINTS):
     """ELBO - penalty on the latents that a posterior has: [B]."""
     images = images / np.float32(255) if images.dtype == np.uint8 else images
-    terms = elbo_terms(params, posterior, images, model=model)
+    terms, _ = elbo_terms(params, posterior, images, model=model)
     weights = {c.name: c.weight for c in constraints}
     found = values(constraints, posterior, model.config.canvas)
     return np.asarray(terms.elbo - penalty(constraints, found, weights))

@@ -13,6 +13,7 @@ from asr_jax import (
     OptimizerConfig,
     Schedule,
     TrainState,
+    dual,
     elbo_with_penalty,
     init_state,
     number_constraints,
@@ -22,7 +23,7 @@ from asr_jax import (
     train_seeds,
     train_steps,
 )
-from asr_jax.constraints.base import default_weights
+from asr_jax.constraints import default_tolerances, default_weights
 from asr_jax.parallel import data_parallel, replicate
 from asr_jax.training import train_step
 from tests.small import (
@@ -145,6 +146,76 @@ def test_a_constraint_on_the_mean_sees_the_images_of_all_devices(full_batch, on_
     assert local > whole + 0.1
     moved = tree_max_difference(expected, state.params)
     assert RATE * WEIGHTS["balance"] * tree_max_difference(gradient, other) > 0.1 * moved
+
+
+RULE = dual({"posterior": default_tolerances(CONSTRAINTS), "prior": {"F2": 0.02}})
+RULED = SGD | {"rule": RULE}
+
+
+def ruled(state, **weights):
+    """The state with multipliers, of which these are not what they start from."""
+    multipliers = RULE.init()
+    weights = {"posterior": multipliers.weights["posterior"] | weights, "prior": {"F2": 3.0}}
+    weights = jax.tree.map(jnp.float32, weights)
+    return state.replace(multipliers=multipliers.replace(weights=weights))
+
+
+@pytest.mark.parametrize("kind, devices", [(None, 1), *KINDS[:2]])
+def test_multipliers_follow_the_violations_of_the_whole_batch(full_batch, kind, devices):
+    """They weigh the step that they see, and change for the next, the same on every device."""
+    state, index, *_ = full_batch
+    state, steps = ruled(state, number=2.5), functools.partial(train_steps, **RULED)
+    run = jax.jit(steps) if kind is None else data_parallel(steps, kind=kind)
+    start = (state, IMAGES) if kind is None else replicate((state, IMAGES))
+    after, metrics = run(*start, index[None], Schedule({}))
+    weights = {"F2": 1.0, "number": 2.5, "balance": 1.0}
+    objective, terms = elbo_with_penalty(
+        state.params,
+        jax.random.fold_in(state.key, 0),
+        IMAGES[index],
+        weights,
+        model=MODEL,
+        constraints=CONSTRAINTS,
+        prior_weights={"F2": 3.0},
+    )
+    np.testing.assert_allclose(metrics["loss"], [-objective], rtol=1e-5)
+    seen = {"posterior": terms.constraints, "prior": terms.prior_constraints}
+    expected = RULE.update(
+        state.multipliers, jax.tree.map(lambda f: np.maximum(np.asarray(f), 0).mean(), seen)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), after.multipliers, expected
+    )
+    for name, weight in (weights | {"prior_F2": 3.0}).items():
+        np.testing.assert_array_equal(metrics[f"weight_{name}"], [weight])
+    assert tree_max_difference(after.multipliers.weights, state.multipliers.weights) > 1e-3
+
+
+def test_other_multipliers_do_not_compile_again(full_batch):
+    state, index, *_ = full_batch
+    step = jax.jit(functools.partial(train_step, **RULED))
+    batch = IMAGES[index]
+    first, _ = step(ruled(state), batch, Schedule({}))
+    second, _ = step(first, batch, Schedule({}))
+    assert second.multipliers.weights["posterior"] != first.multipliers.weights["posterior"]
+    assert step._cache_size() == 1
+
+
+def test_seeds_side_by_side_have_multipliers_of_their_own(full_batch):
+    _, index, *_ = full_batch
+    states = [ruled(state_of(SGD["tx"], 3)), ruled(state_of(SGD["tx"], 4), F2=9.0)]
+    indices = np.stack([index, index[::-1]], axis=-1)[None]
+    together, _ = jax.jit(functools.partial(train_seeds, **RULED))(
+        jax.tree.map(lambda *x: jnp.stack(x), *states), IMAGES, indices, Schedule({})
+    )
+    alone = jax.jit(functools.partial(train_steps, **RULED))
+    for s, state in enumerate(states):
+        expected, _ = alone(state, IMAGES, indices[..., s], Schedule({}))
+        jax.tree.map(
+            lambda a, b, s=s: np.testing.assert_allclose(a[s], b, rtol=1e-4),
+            together.multipliers,
+            expected.multipliers,
+        )
 
 
 SLOWLY = SGD | {"tx": optax.sgd(1e-4)}  # what rounds differently does not grow in three steps

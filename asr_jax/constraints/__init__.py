@@ -1,7 +1,20 @@
-"""Structural constraints: the framework (`base`), R_num (`number`) and F1..F7 (`overlap`)."""
+"""Structural constraints: the framework (`base`), R_num (`number`), F1..F7 (`overlap`), and
+multipliers that set themselves (`multipliers`)."""
 
-from asr_jax.constraints.base import Constraint
+from asr_jax.constraints.base import Constraint, default_tolerances, default_weights
+from asr_jax.constraints.multipliers import Multipliers, Rule, dual, fixed, violations
 from asr_jax.constraints.number import number_constraints
 from asr_jax.constraints.overlap import overlap_constraints
 
-__all__ = ["Constraint", "number_constraints", "overlap_constraints"]
+__all__ = [
+    "Constraint",
+    "Multipliers",
+    "Rule",
+    "default_tolerances",
+    "default_weights",
+    "dual",
+    "fixed",
+    "number_constraints",
+    "overlap_constraints",
+    "violations",
+]

@@ -1,10 +1,11 @@
 """Constraints on a posterior (Eqns. 6 and 10 of the paper)::
 
-    R(q) = sum_i weight_i max(F_i(q) - tolerance_i, 0)
+    R(q) = sum_i weight_i max(F_i(q), 0)
 
 A constraint is a name, any differentiable functional F of the posterior, with F <= 0 where it
 holds, and the weight that it has unless another is given. Weights are traced numbers under the
-constraints' names, so a sweep over them compiles once.
+constraints' names, so a sweep over them compiles once, and so a rule can set them while a model
+trains: see `asr_jax.constraints.multipliers`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Constraint:
 
     `functional(posterior, canvas)` gets the posterior of a batch and the canvas's (H, W) in
     pixels, and returns F for each image, [B]. Two constraints are equal, and share a compiled
-    objective, when name, functional, tolerance and of_mean are: write the functional at module
+    objective, when name, functional and of_mean are: write the functional at module
     level, or as a frozen dataclass with `__call__`.
 
     With `of_mean` the constraint is on the data as a whole: the functional then returns a
@@ -48,7 +49,9 @@ class Constraint:
     functional: Functional
     # The multiplier, unless the objective is given another. No part of what is compiled.
     weight: float = dataclasses.field(default=1.0, compare=False)
-    tolerance: float = 0.0  # violation that costs nothing, in the unit of F
+    # What the mean of max(F, 0) over images may be, in the unit of F. Multipliers that set
+    # themselves aim at it, and need one above 0; to others it is a number to compare with.
+    tolerance: float = dataclasses.field(default=0.0, compare=False)
     # A run raises the weight from 0 between these fractions of its steps; None: it is constant.
     ramp: tuple[float, float] | None = dataclasses.field(default=None, compare=False)
     of_mean: Callable[[jax.Array], jax.Array] | None = None
@@ -81,6 +84,11 @@ class Constraint:
 def default_weights(constraints: Iterable[Constraint]) -> dict[str, float]:
     """name -> the weight that the constraint carries."""
     return {constraint.name: constraint.weight for constraint in constraints}
+
+
+def default_tolerances(constraints: Iterable[Constraint]) -> dict[str, float]:
+    """name -> the tolerance that the constraint carries."""
+    return {constraint.name: constraint.tolerance for constraint in constraints}
 
 
 def values(
@@ -141,27 +149,18 @@ def statistics(
     return found
 
 
-def penalty(
-    constraints: Sequence[Constraint],
-    found: Mapping[str, jax.Array],
-    weights: Mapping[str, jax.Array],
-) -> jax.Array | float:
-    """sum_i weights_i max(F_i - tolerance_i, 0), [B]; 0 where there are no constraints.
+def penalty(found: Mapping[str, jax.Array], weights: Mapping[str, jax.Array]) -> jax.Array | float:
+    """sum_i weights_i max(F_i, 0), [B]; 0 where there are no constraints.
 
     Args:
-      constraints: whose tolerances are meant.
-      found: F of each, of `values`.
+      found: F of each constraint, of `values`.
       weights: a multiplier for each.
 
     Raises:
       ValueError: a constraint without a weight, or a weight without a constraint.
     """
     check_names(found, weights)
-    tolerance = {constraint.name: constraint.tolerance for constraint in constraints}
-    terms = (
-        weights[name] * jnp.maximum(value - tolerance[name], 0) for name, value in found.items()
-    )
-    return sum(terms, 0.0)
+    return sum((weights[name] * jnp.maximum(value, 0) for name, value in found.items()), 0.0)
 
 
 def check_names(constraints: Iterable[str], weights: Iterable[str]) -> None:

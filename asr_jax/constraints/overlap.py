@@ -102,13 +102,48 @@ class Similar:
         return _sum_pairs(posterior, _l(difference - self.epsilon))
 
 
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """sum_i s_i and the number of objects, expected -> [B, 2], for `Larger` to divide."""
+
+    def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+        _, side, exists = _pixels(posterior, canvas)
+        return jnp.stack([jnp.sum(exists * side, axis=1), jnp.sum(exists, axis=1)], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Larger:
+    """By how many pixels objects are larger than `side` on average; below 0 if they are smaller.
+
+    Raises:
+      ValueError: a side that is not above 0 and finite.
+    """
+
+    side: float  # pixels
+
+    def __post_init__(self):
+        if not 0 < self.side < float("inf"):
+            raise ValueError(f"side must be above 0 and finite (pixels), got {self.side}")
+
+    def __call__(self, mean: jax.Array) -> jax.Array:
+        return mean[0] / jnp.maximum(mean[1], 1e-6) - self.side
+
+
 def overlap_constraints(
-    c_min: float = 11.0, c_max: float = 15.0, epsilon: float = 3.0, tight: float | None = None
+    c_min: float = 11.0,
+    c_max: float = 15.0,
+    epsilon: float = 3.0,
+    tight: float | None = None,
+    side: float | None = None,
 ) -> tuple[Constraint, ...]:
     """F1..F7 of the paper, for objects whose side lies in [c_min, c_max] pixels.
 
-    They carry the paper's weights: 1 for F1 to F5, 20 for F6, 10 for F7. The default sides are
-    those of the paper's digits; sides of one image may differ by `epsilon` pixels.
+    They carry the paper's weights: 1 for F1 to F5, 20 for F6, 10 for F7; and tolerances. The
+    default sides are those of the paper's digits; sides of one image may differ by `epsilon`
+    pixels.
+
+    With `side` (pixels, not in the paper), one more under that name: objects are no larger than
+    that on average over all images.
 
     With `tight` (pixels, not in the paper), one more under that name: F6 with this smaller upper
     bound. A window that is larger than its object costs nothing and forgives a centre that is off;
@@ -122,16 +157,18 @@ def overlap_constraints(
     if tight is not None and not c_min <= tight < float("inf"):
         raise ValueError(f"tight must be at least c_min={c_min} (pixels), got {tight}")
     constraints = (
-        Constraint("F1", overlap),
-        Constraint("F2", left),
-        Constraint("F3", right),
-        Constraint("F4", top),
-        Constraint("F5", bottom),
-        Constraint("F6", Size(c_min, c_max), weight=20.0),
-        Constraint("F7", Similar(epsilon), weight=10.0),
+        Constraint("F1", overlap, tolerance=0.3),
+        Constraint("F2", left, tolerance=0.05),
+        Constraint("F3", right, tolerance=0.05),
+        Constraint("F4", top, tolerance=0.05),
+        Constraint("F5", bottom, tolerance=0.05),
+        Constraint("F6", Size(c_min, c_max), weight=20.0, tolerance=0.05),
+        Constraint("F7", Similar(epsilon), weight=10.0, tolerance=0.05),
     )
     if tight is not None:
-        constraints += (Constraint("tight", Size(c_min, tight)),)
+        constraints += (Constraint("tight", Size(c_min, tight), tolerance=0.05),)
+    if side is not None:
+        constraints += (Constraint("side", Sides(), tolerance=0.1, of_mean=Larger(side)),)
     return constraints
 
 

@@ -74,7 +74,7 @@ def samples_of_prior(run: Run, data: Data, params: Any, seed: int) -> dict[str, 
       known, the total variation between its counts and the data's.
     """
     # R_num is about images, of which a posterior may be unsure.
-    of_boxes = tuple(c for c in run.reported if c.name not in NUMBER)
+    of_boxes = tuple(c for c in run.reported if c.name not in NUMBER and c.of_mean is None)
     key = jax.random.fold_in(steps.key(seed), GENERATE)
     samples = asr_jax.generate(
         params, key, run.evaluate.generated, model=run.model, constraints=of_boxes
@@ -117,7 +117,7 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int =
         refine_constraints=run.constraints,
     )
     priced = {c.name: values[c.name] for c in run.constraints}
-    price = penalty(run.constraints, priced, run.weights)
+    price = penalty(priced, run.weights)
     values["penalty"] = np.broadcast_to(price, len(scenes.image))
     count_probs = values.pop("count_probs")
     result = asr_jax.summarise(values) | {"iwae_samples": run.evaluate.iwae_samples}

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 import asr_jax
 from data_gen.paths import user_path
-from experiments.run import data, jax_settings, steps, workdir
+from experiments.run import data, jax_settings, multipliers, steps, workdir
 from experiments.run.evaluation import measure
 from experiments.run.from_config import Run, from_config
 
@@ -79,6 +79,7 @@ def pretrained(name: str, folder: Path = asr_jax.pretrained.FOLDER) -> Finished:
 
 def _from_settings(settings: Mapping, params: Any, final: dict) -> Finished:
     run = from_config(ConfigDict(settings), tuple(settings["canvas"]))
+    run = multipliers.with_found(run, final.get("multipliers"))
     jax_settings.set_precision(run.train.matmul_precision)
     return Finished(run, run.seeds[0], settings["scenes"], params, final)
 

@@ -11,10 +11,12 @@ from ml_collections import ConfigDict
 
 import asr_jax
 from asr_jax.config import ESTIMATORS, OptimizerConfig, from_fields
-from asr_jax.constraints.base import check_known, default_weights
+from asr_jax.constraints.base import check_known, default_tolerances, default_weights
+from asr_jax.constraints.multipliers import Rule, dual
 from configs.base import METHODS
 from experiments.run.data import DataConfig
 
+MULTIPLIERS = ("dual", "fixed")
 MAX_SEEDS = 1_000  # each gets a folder before the first is trained
 
 
@@ -95,6 +97,8 @@ class Run:
     constraints: tuple[asr_jax.Constraint, ...]  # trained with, each with its weight and ramp
     reported: tuple[asr_jax.Constraint, ...]  # all that are measured, these among them
     prior_weights: Mapping[str, float]  # of some of the constraints, on samples of the prior
+    prior_tolerances: Mapping[str, float]  # the same, where multipliers set themselves
+    rule: Rule | None  # how they do; None: they are the weights
     optimizer: OptimizerConfig
     train: TrainConfig
     evaluate: EvaluateConfig
@@ -143,7 +147,13 @@ def from_config(config: ConfigDict, canvas: tuple[int, int] | None = None) -> Ru
     data = DataConfig.from_settings(config.data, canvas)
     model = asr_jax.Model(_model(config, data.canvas))
     reported = _constraints(config.constraints, model.config)
-    constraints = _weighted(reported, config.constraints)
+    if config.constraints.multipliers not in MULTIPLIERS:
+        raise ValueError(
+            f"config.constraints.multipliers must be one of {', '.join(MULTIPLIERS)}, got "
+            f"{config.constraints.multipliers!r}"
+        )
+    trained = _tolerant if config.constraints.multipliers == "dual" else _weighted
+    constraints, rule = trained(reported, config.constraints)
     return Run(
         name=config.name,
         method=config.method,
@@ -152,7 +162,9 @@ def from_config(config: ConfigDict, canvas: tuple[int, int] | None = None) -> Ru
         model=model,
         constraints=constraints,
         reported=reported,
-        prior_weights=_prior_weights(constraints, config.constraints.prior_weights),
+        prior_weights=_of_prior("prior_weights", constraints, config.constraints),
+        prior_tolerances=_of_prior("prior_tolerances", constraints, config.constraints),
+        rule=rule,
         optimizer=optimizer,
         train=train,
         evaluate=evaluate,
@@ -208,13 +220,16 @@ def _constraints(
             f"config.constraints.c_min={settings.c_min} pixels is more than the shorter edge of "
             f"images of {model.canvas[0]} x {model.canvas[1]}: sides are in pixels"
         )
-    bounds = settings.c_min, settings.c_max, settings.epsilon, settings.tight or None
+    bounds = (
+        *(settings.c_min, settings.c_max, settings.epsilon),
+        *(settings.tight or None, settings.side or None),
+    )
     return number + asr_jax.overlap_constraints(*bounds)
 
 
 def _weighted(
     reported: tuple[asr_jax.Constraint, ...], settings: ConfigDict
-) -> tuple[asr_jax.Constraint, ...]:
+) -> tuple[tuple[asr_jax.Constraint, ...], None]:
     """Those that have a weight, with it and its ramp: a method trains with them."""
     weights, ramps = settings.weights, settings.ramps
     for name in ramps:
@@ -223,37 +238,72 @@ def _weighted(
                 f"config.constraints.ramps.{name} must name one of the weights "
                 f"{', '.join(weights) or '(none)'}"
             )
-    chosen = [constraint for constraint in reported if constraint.name in weights]
+    constraints = _chosen(reported, "weights", weights)
+    constraints = (_changed(c, "weights", "weight", weights[c.name]) for c in constraints)
+    ramps = {name: tuple(ramp) for name, ramp in ramps.items()}
+    changed = (_changed(c, "ramps", "ramp", ramps.get(c.name)) for c in constraints)
+    return tuple(changed), None
+
+
+def _tolerant(
+    reported: tuple[asr_jax.Constraint, ...], settings: ConfigDict
+) -> tuple[tuple[asr_jax.Constraint, ...], Rule]:
+    """Those that have a tolerance, with it, and the rule that finds their multipliers."""
+    for field in ("weights", "prior_weights", "ramps"):
+        if settings[field]:
+            raise ValueError(
+                f"config.constraints.{field} are of multipliers that are fixed, got "
+                f"{', '.join(settings[field])}: leave them out, or set "
+                "config.constraints.multipliers=fixed"
+            )
+    tolerances = settings.tolerances
+    chosen = _chosen(reported, "tolerances", tolerances)
+    constraints = tuple(_changed(c, "tolerances", "tolerance", tolerances[c.name]) for c in chosen)
+    both = {"tolerances": default_tolerances(constraints)}
+    both |= {"prior_tolerances": _of_prior("prior_tolerances", constraints, settings)}
     try:
-        check_known("weights", weights, [constraint.name for constraint in reported])
+        dual(both)
     except ValueError as error:
-        raise ValueError(f"config.constraints.weights: {error}") from error
-    changed = []
-    for constraint in chosen:
-        name, ramp = constraint.name, ramps.get(constraint.name)
-        ramp = None if ramp is None else tuple(ramp)
-        for field, value in (("weight", weights[name]), ("ramp", ramp)):
-            try:
-                constraint = dataclasses.replace(constraint, **{field: value})
-            except ValueError as error:
-                raise ValueError(f"config.constraints.{field}s.{name}: {error}") from error
-        changed.append(constraint)
-    return tuple(changed)
+        raise ValueError(f"config.constraints: {error}") from error
+    posterior, prior = both.values()
+    return constraints, dual({"posterior": posterior, "prior": prior})
 
 
-def _prior_weights(
-    constraints: tuple[asr_jax.Constraint, ...], weights: Mapping[str, float]
+def _chosen(
+    reported: tuple[asr_jax.Constraint, ...], field: str, names: Mapping[str, float]
+) -> list[asr_jax.Constraint]:
+    """The constraints that a field of the config names."""
+    try:
+        check_known(field, names, [constraint.name for constraint in reported])
+    except ValueError as error:
+        raise ValueError(f"config.constraints.{field}: {error}") from error
+    return [constraint for constraint in reported if constraint.name in names]
+
+
+def _changed(
+    constraint: asr_jax.Constraint, section: str, field: str, value: Any
+) -> asr_jax.Constraint:
+    try:
+        return dataclasses.replace(constraint, **{field: value})
+    except ValueError as error:
+        raise ValueError(f"config.constraints.{section}.{constraint.name}: {error}") from error
+
+
+def _of_prior(
+    field: str, constraints: tuple[asr_jax.Constraint, ...], settings: ConfigDict
 ) -> dict[str, float]:
-    names = [constraint.name for constraint in constraints]
-    for name, weight in weights.items():
+    """What a field says of samples of the prior."""
+    names, values = [constraint.name for constraint in constraints], settings[field]
+    of_posterior = field.removeprefix("prior_")
+    for name, value in values.items():
         if name not in names:
             raise ValueError(
-                f"config.constraints.prior_weights.{name} must name one of the weights "
-                f"{', '.join(names) or '(none)'}: give it a weight, 0 if need be"
+                f"config.constraints.{field}.{name} must name one of the {of_posterior} "
+                f"{', '.join(names) or '(none)'}: give it one of the {of_posterior} as well"
             )
-        if not weight >= 0:
+        if not value >= 0:
             raise ValueError(
-                f"config.constraints.prior_weights.{name} must be at least 0, got {weight}: "
+                f"config.constraints.{field}.{name} must be at least 0, got {value}: "
                 "a negative one rewards what the constraint forbids"
             )
-    return dict(weights)
+    return dict(values)

@@ -12,7 +12,9 @@ import jax
 import numpy as np
 
 from asr_jax import Scene, plots, processes
+from asr_jax.training import PRIOR, WEIGHT
 from data_gen.scenes import Scenes
+from experiments.run import multipliers
 from experiments.run.data import Data
 from experiments.run.evaluation import COLUMNS, HELD_OUT, NUMBER, OF_REFINED, measure, samples
 from experiments.run.from_config import Run
@@ -39,6 +41,11 @@ def finish(
       folder: of this seed.
       paper: the paper's values for this row, name -> text.
     """
+    found = {}
+    if trained.multipliers is not None:
+        found = {"multipliers": multipliers.found(run, trained.multipliers)}
+        run = multipliers.with_found(run, found["multipliers"])
+        multipliers.warn_of_unmet(found["multipliers"])
     final = {
         "method": run.method,
         "name": run.name,
@@ -52,6 +59,7 @@ def finish(
         "compile_seconds": trained.compile_seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
         "hardware": hardware(),
+        **found,
     } | measure(run, data, trained.params, seed)
     dreams = samples(run.model, trained.params, seed, SAMPLES)  # by all processes of the run
     if processes.is_primary():
@@ -78,7 +86,7 @@ def draw(
         ),
         "samples": plots.samples(dreams, f"{title}: samples of the prior"),
         "learning_curves": plots.learning_curves(
-            history, panels(run, history), title, shares=[SHARES]
+            history, panels(run, history), title, shares=[SHARES], limits=limits(run)
         ),
     }
     if "counts" in final:
@@ -104,9 +112,20 @@ def panels(run: Run, history: Sequence[Mapping]) -> dict[str, list[str]]:
         "KL (nats)": ["kl_count"] * inferred + ["kl_shift", "kl_scale", "kl_appearance"] + gap,
         "R_num, unweighted (nats)": [name for name in weighted if name in NUMBER],
         "constraints F (pixels)": [name for name in weighted if name not in NUMBER],
+        "F of samples (pixels)": [PRIOR + name for name in weighted],
+        "multipliers (nats per unit of F)": [WEIGHT + name for name in weighted],
+        "multipliers of samples": [WEIGHT + PRIOR + name for name in weighted],
     }
     shown = {title: [n for n in names if n in logged] for title, names in wanted.items()}
     return {title: names for title, names in shown.items() if names}
+
+
+def limits(run: Run) -> dict[str, float]:
+    """Metric -> the tolerance that its curve is seen against."""
+    if run.rule is None:
+        return {}
+    of_prior = {PRIOR + name: value for name, value in run.prior_tolerances.items()}
+    return {c.name: c.tolerance for c in run.constraints} | of_prior
 
 
 def hardware() -> str:

@@ -50,7 +50,9 @@ def train_seeds(
         together = len(group) > 1
         steps = asr_jax.train_seeds if together else asr_jax.train_steps
         program = parallel.data_parallel(
-            functools.partial(steps, model=run.model, constraints=run.constraints, tx=tx),
+            functools.partial(
+                steps, model=run.model, constraints=run.constraints, tx=tx, rule=run.rule
+            ),
             kind=run.train.parallel,
             placement=run.data.placement,
         )

@@ -64,11 +64,11 @@ def schedule(run: Run, first: int, last: int, total: int) -> asr_jax.Schedule:
 
     A ramp (start, end), in fractions of the run, raises a weight linearly from 0. The geometric
     prior's log-odds of one more object go linearly to their value in the model, and the share of
-    all counts alike in q(n) from 1 to 0.
+    all counts alike in q(n) from 1 to 0. Multipliers that set themselves are no schedule's.
     """
     progress = np.arange(first, last) / total
     weights = {}
-    for constraint in run.constraints:
+    for constraint in run.constraints if run.rule is None else ():
         start, end = constraint.ramp or (-1.0, 0.0)
         ramp = np.clip((progress - start) / (end - start), 0, 1)
         weights[constraint.name] = (constraint.weight * ramp).astype(np.float32)

@@ -45,6 +45,7 @@ class Done(NamedTuple):
 
 class Trained(NamedTuple):
     params: asr_jax.model.Params
+    multipliers: asr_jax.constraints.Multipliers | None  # where they set themselves
     steps: int
     seconds: float  # of training, compilation included, over all processes of the run
     compile_seconds: float | None  # of this process's first dispatch, steps included; None: none
@@ -90,7 +91,7 @@ def train(
         checkpoints = asr_jax.Checkpoints(folder / "checkpoints") if primary else None
         if checkpoints:
             closing(checkpoints)
-        fresh = asr_jax.init_state(run.model, tx, steps.key(seed))
+        fresh = asr_jax.init_state(run.model, tx, steps.key(seed), run.rule)
         step, seconds_before, state = resume.last_state(checkpoints, fresh)
         state = parallel.replicate(state)
         log = closing(MetricsLog(folder if primary else None, step))
@@ -142,8 +143,8 @@ def train(
 
     first, last = (times[0], times[-1]) if times else (None, 0.0)
     rate = (len(times) - 1) * per_dispatch / (last - first) if len(times) > 1 else None
-    params = jax.device_get(state.params)
-    return Trained(params, total, seconds_before + last, first, rate, log.rows)
+    params, multipliers = jax.device_get((state.params, state.multipliers))
+    return Trained(params, multipliers, total, seconds_before + last, first, rate, log.rows)
 
 
 def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:

@@ -1,0 +1,246 @@
+"""The evidence lower bound, exact in the number of objects (Eqn. 9 of the paper)::
+
+    ELBO(x) = sum_k q(n = k) log p(x | z^{1..k}) - KL(q(n) || p(n))
+              - sum_t P(n >= t) KL(q(z^t | z^{<t}, x) || p(z^t | z^{<t}))
+
+The sum over n is exact, so presence needs no score function, no temperature and no baseline; the
+continuous latents are reparameterised. `concrete` relaxes presence instead, as the authors'
+released code does.
+
+In a presence logit its gradient vanishes where q(n) is sure of itself. `Terms.count_gap` is a term
+whose gradient does not: it pulls q(n) to the best count posterior of the sample.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from asr_jax import random_keys
+from asr_jax.config import ModelConfig
+from asr_jax.constraints.base import Constraint, values
+from asr_jax.distributions import CountChain, binary_concrete, kl, log_prob, mixed
+from asr_jax.generative import canvases, log_likelihood
+from asr_jax.images import to_float
+from asr_jax.model import Model, Params
+from asr_jax.types import Posterior, Prior, Terms
+
+LATENTS = ("shift", "scale", "appearance")
+STOP = 0.9  # lost presence at which the relaxed chain ends
+
+
+def elbo(
+    params: Params,
+    key: jax.Array,
+    images: jax.Array,
+    *,
+    model: Model,
+    constraints: Sequence[Constraint] = (),
+    presence_prior: jax.Array | None = None,
+    count_mix: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> Terms:
+    """The ELBO of each image and its terms, [B]; F_i is evaluated, the penalty is 0.
+
+    Arguments as in `elbo_with_penalty`.
+
+    Raises:
+      ValueError: images or keys that do not fit; a functional that does not return [B].
+    """
+    return _elbo(
+        params,
+        key,
+        model.check(images),
+        presence_prior,
+        count_mix,
+        model=model,
+        constraints=tuple(constraints),
+        axis_name=axis_name,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
+def _elbo(params, key, images, presence_prior, count_mix, *, model, constraints, axis_name):
+    keys = random_keys.per_image(key, len(images), axis_name)
+    posterior = model.posterior(params, keys, images)
+    terms, _ = elbo_terms(
+        params,
+        posterior,
+        to_float(images),
+        model=model,
+        presence_prior=presence_prior,
+        count_mix=count_mix,
+    )
+    return terms.replace(constraints=values(constraints, posterior, model.config.canvas, axis_name))
+
+
+def iwae(
+    params: Params, key: jax.Array, images: jax.Array, *, model: Model, samples: int
+) -> jax.Array:
+    """The importance weighted bound of log p(x) (Burda et al. 2016), tighter than the ELBO::
+
+        E log 1/S sum_s sum_n p(n | z_s) p(x | z_s^{1..n}) prod_{t <= n} p(z_s^t) / q(z_s^t | x)
+
+    A sample has latents of all K steps, hence a weight for every n, and the sum over n is exact.
+
+    Args:
+      params: of the model.
+      key: one random key, or one an image.
+      images: [B, H, W]: uint8, or floats in [0, 1].
+      model: static; whichever its estimator, this bound is the same.
+      samples: S, at least 1 (static); memory does not depend on it.
+
+    Returns:
+      [B] in nats.
+
+    Raises:
+      ValueError: images or keys that do not fit; fewer than one sample.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    return _iwae(params, key, model.check(images), model=model, samples=samples)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "samples"))
+def _iwae(params, key, images, *, model, samples):
+    config, keys = model.config, random_keys.per_image(key, len(images))
+
+    def log_weight(s):
+        posterior = model.posterior(params, random_keys.fold(keys, s), images)
+        latents = posterior.latents
+        prior = model.prior(params, latents)
+        ratios = sum(  # [B, K]: log p(z^t) - log q(z^t | x)
+            log_prob(getattr(prior, name), getattr(latents, name))
+            - log_prob(getattr(posterior, name), getattr(latents, name))
+            for name in LATENTS
+        )
+        objects = model.render(params, latents)
+        log_p = log_likelihood(to_float(images), canvases(objects, config.counts), config)
+        log_w = count_scores(prior, log_p, ratios, config)
+        return jax.nn.logsumexp(log_w, axis=1)
+
+    def add(total, s):
+        return jnp.logaddexp(total, log_weight(s)), None
+
+    total, _ = jax.lax.scan(add, log_weight(0), jnp.arange(1, samples))
+    return total - jnp.log(samples)
+
+
+def count_scores(
+    prior: Prior, log_p: jax.Array, gains: jax.Array, config: ModelConfig
+) -> jax.Array:
+    """What speaks for each n: log p(n | z) + log p(x | z^{1..n}) + sum_{t <= n} gains_t.
+
+    Args:
+      prior: along the sample z.
+      log_p: [B, N] log p(x | z^{1..n}) for n in `config.counts`.
+      gains: [B, K] log p(z^t) - log q(z^t | x), or its expectation, minus the KL of step t.
+      config: of the model.
+
+    Returns:
+      [B, N] for n in `config.counts`, nats.
+    """
+    of_n = jnp.pad(jnp.cumsum(gains, axis=1), [(0, 0), (1, 0)])  # [B, K+1], n = 0..K
+    of_n = of_n + CountChain(prior.presence_logits).log_probs
+    return of_n[:, jnp.array(config.counts)] + log_p
+
+
+def elbo_terms(
+    params: Params,
+    posterior: Posterior,
+    images: jax.Array,
+    *,
+    model: Model,
+    presence_prior: jax.Array | None = None,
+    count_mix: jax.Array | None = None,
+) -> tuple[Terms, jax.Array]:
+    """The ELBO on a given sample of the posterior of images [B, H, W], floats in [0, 1].
+
+    No constraints are evaluated.
+
+    Returns:
+      The terms, [B] each, and `count_scores` of the sample with the minus KLs for gains, [B, N]:
+      the n that the ELBO would choose has the largest.
+    """
+    config, latents = model.config, posterior.latents
+    prior = model.prior(params, latents, presence_prior)
+    objects = model.render(params, latents)  # [B, K, H, W]
+    log_p = log_likelihood(images, canvases(objects, config.counts), config)  # [B, N]
+    seen = posterior
+    if count_mix is not None and config.count is None:
+        logits = mixed(posterior.presence_logits, config.counts, count_mix)
+        seen = posterior.replace(presence_logits=logits)
+    if config.estimator == "concrete":
+        expected, kl_count, exists = _concrete(seen, prior, objects, images, config)
+    else:
+        expected, kl_count, exists = _marginal(seen, prior, log_p, config)
+
+    kls = {  # KL(q(z^t | z^{<t}, x) || p(z^t | z^{<t})), [B, K]
+        name: kl(getattr(posterior, name), getattr(prior, name), getattr(latents, name))
+        for name in LATENTS
+    }
+    # Only objects that exist have something to encode.
+    kl_shift, kl_scale, kl_appearance = (jnp.sum(exists * kls[name], axis=1) for name in LATENTS)
+    scores = count_scores(prior, log_p, -sum(kls.values()), config)
+    terms = Terms(
+        elbo=expected - kl_count - kl_shift - kl_scale - kl_appearance,
+        log_likelihood=expected,
+        kl_count=kl_count,
+        kl_shift=kl_shift,
+        kl_scale=kl_scale,
+        kl_appearance=kl_appearance,
+        penalty=jnp.zeros_like(expected),
+        prior_penalty=jnp.zeros_like(expected),
+        count_gap=_count_gap(posterior, scores, config),
+        constraints={},
+        prior_constraints={},
+    )
+    return terms, scores
+
+
+def exact(model: Model) -> Model:
+    """The same model, with the ELBO that is exact in n."""
+    return Model(dataclasses.replace(model.config, estimator="marginal"))
+
+
+def _marginal(posterior: Posterior, prior: Prior, log_p: jax.Array, config: ModelConfig):
+    """Exact in n -> (E log p(x | z, n) [B], KL of the count [B], P(n >= t) [B, K])."""
+    q_n, p_n = CountChain(posterior.presence_logits), CountChain(prior.presence_logits)
+    q = jnp.exp(q_n.log_probs)[:, jnp.array(config.counts)]  # [B, N]
+    return jnp.sum(q * log_p, axis=1), q_n.kl_divergence(p_n), q_n.survival
+
+
+def _concrete(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):
+    """One sample of a relaxed presence that scales each window, as in the released code.
+
+    A step is executed until the presences before it have lost 0.9 in all; its object counts when
+    its own presence has not lost that either. The count's "KL" is the one-sample log-ratio.
+    """
+    q = binary_concrete(posterior.presence_logits, config.temperature)
+    p = binary_concrete(prior.presence_logits, config.temperature)
+    y = (posterior.presence_logits + posterior.presence_noise) / config.temperature  # [B, K]
+    presence = jax.nn.sigmoid(y)
+    lost = jnp.cumsum(1 - presence, axis=1)
+    exists = (lost < STOP).astype(jnp.float32)
+    executed = jnp.pad(exists, [(0, 0), (1, 0)], constant_values=1)[:, :-1]
+    canvas = jnp.einsum("bkhw,bk->bhw", objects, presence * exists)
+    log_p = log_likelihood(images, canvas[:, None], config)[:, 0]
+    return log_p, jnp.sum(executed * (q.log_prob(y) - p.log_prob(y)), axis=1), exists
+
+
+def _count_gap(posterior: Posterior, scores: jax.Array, config: ModelConfig) -> jax.Array:
+    """KL(q*(n) || q(n)) -> [B], where q* maximises the ELBO of this sample and has no gradient.
+
+    The ELBO is log sum_n exp(score_n) - KL(q || q*). In a presence logit that KL's gradient has a
+    factor u (1 - u), and vanishes where q is sure of a wrong count. That of KL(q* || q), least for
+    the same q, does not.
+    """
+    if config.count is not None or not config.count_gap_weight:
+        return jnp.zeros(len(scores))
+    best = jax.lax.stop_gradient(jax.nn.log_softmax(scores, axis=1))  # [B, N]
+    log_q = CountChain(posterior.presence_logits).log_probs[:, jnp.array(config.counts)]
+    return jnp.sum(jnp.exp(best) * (best - log_q), axis=1)
