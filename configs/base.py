@@ -121,7 +121,7 @@ def attention(config: ConfigDict) -> None:
 
 # What is allowed on average, in nats (number, balance) and pixels: the same for all data sets.
 TOLERANCES = dict(
-    **dict(number=0.05, balance=0.05),
+    **dict(number=0.005, balance=0.02),
     **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
 )
 # Objects that the prior dreams of are to be apart and inside the image, too.
@@ -202,7 +202,7 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
     config.train.presence_prior_until = 0.5
     # For every method: latents learn to explain an image with every n, and q(n) which is best.
     config.model.count_gap_weight = 1.0
-    config.train.count_mix_until = 0.5
+    config.train.count_mix_until = 0.2
     config.train.epochs = 12
     allow(config, "number", "balance", "F6", "side")
     # What is known of sides is the same for every method: digits vary by 1.2 pixels, shapes by 3.

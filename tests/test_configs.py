@@ -24,7 +24,7 @@ from tests.test_data import scenes_of
 ARGUMENTS = [
     ",".join(word for word in (method, preset) if word)
     for method in base.METHODS
-    for preset in ("", "quick", "paper", "patches")
+    for preset in ("", "quick", "fixed", "paper", "patches")
 ] + [""]
 NUMBER = ARGUMENTS + ["air,known", "air,known,quick", "paper,known,air", "asr,small"]
 # The possible counts L of each data set of section 6.1.
@@ -45,9 +45,15 @@ def test_every_argument_makes_a_run(data, argument):
     run = from_config(data.get_config(argument))
     assert run.constraints == (run.reported if run.method == "asr" else ())
     assert run.model.config.prior == ("fixed" if run.method == "air" else "learned")
-    # The paper has no price on sides; the digits' did not have one before there was attention.
-    tight = "paper" not in argument and (data is dsprites3 or "patches" not in argument)
-    assert names(run.reported) == [f"F{i}" for i in range(1, 8)] + (["tight"] if tight else [])
+    by_hand = any(word in argument for word in ("fixed", "paper", "patches"))
+    assert (run.rule is None) == (by_hand or run.method != "asr")
+    more = []
+    if run.method == "asr" and not by_hand:
+        more = ["side"]
+        assert set(run.prior_tolerances) == {f"F{i}" for i in range(1, 6)}
+    elif "fixed" in argument or (data is dsprites3 and "patches" in argument):
+        more = ["tight"]  # the paper, and digits before attention, have no price on sides
+    assert names(run.reported) == [f"F{i}" for i in range(1, 8)] + more
     assert run.model.config.count == 3  # known, and nothing infers it
 
 
@@ -57,15 +63,18 @@ def test_every_argument_makes_a_run(data, argument):
 @pytest.mark.parametrize("argument", NUMBER)
 def test_every_number_argument_makes_a_run(recwarn, argument, config, counts):
     run = from_config(config.get_config(argument))
-    assert names(run.reported) == ["number", "balance"] + [f"F{i}" for i in range(1, 8)]
+    before = any(word in argument for word in ("paper", "patches", "small"))
+    by_hand = before or "fixed" in argument or run.method != "asr"
+    reported = ["number", "balance"] + [f"F{i}" for i in range(1, 8)] + ["side"] * (not by_hand)
+    assert names(run.reported) == reported and (run.rule is None) == by_hand
     assert run.reported[0].functional.counts == run.reported[1].functional.counts == counts
-    assert names(run.constraints) == (["number", "balance"] if run.method == "asr" else [])
+    trained = ["number", "balance"] + ["F6", "side"] * (not by_hand)
+    assert names(run.constraints) == (trained if run.method == "asr" else [])
     model = run.model.config
     assert model.prior == ("fixed" if run.method == "air" else "learned")
     assert model.count is None and run.data.scenes.counts == counts
     assert model.max_objects == (6 if "paper" in argument else max(counts) + 1)
     assert model.possible_counts == (counts if "known" in argument else ())
-    before = any(word in argument for word in ("paper", "patches", "small"))
     assert (model.count_gap_weight, run.train.count_mix_until) == ((0, 0) if before else (1, 0.5))
     assert (model.encoder == "attention") != before
     data.check(run, scenes_of(*counts, canvas=run.data.canvas))
@@ -82,9 +91,10 @@ def test_methods_differ_in_prior_and_constraints_only(data):
             ("model", "place_components"),  # of a learned prior
             ("model", "learned_scale"),
             ("model", "possible_counts"),
-            ("constraints", "weights"),
-            ("constraints", "prior_weights"),
-            ("constraints", "ramps"),
+            ("constraints", "multipliers"),
+            ("constraints", "tolerances"),
+            ("constraints", "prior_tolerances"),
+            ("constraints", "side"),
         ):
             config[section].pop(field)
         config.pop("name"), config.pop("method")
@@ -123,7 +133,7 @@ def test_names_tell_runs_apart_whatever_the_order_of_the_words():
     [
         (
             "vae",
-            "unknown method or preset 'vae': methods are asr, air, pprior, presets are patches",
+            "unknown method or preset 'vae': methods are asr, air, pprior, presets are fixed, ",
         ),
         ("asr,fast", "unknown method or preset 'fast'"),
         ("asr,air", "one method at a time, got asr and air"),
@@ -221,17 +231,47 @@ def test_impossible_counts_are_refused(method, counts, message):
     ],
 )
 def test_a_setting_that_breaks_its_rule_is_refused(field, value, message):
-    refuse(message, mnist3.get_config(), **{field: value})
+    refuse(message, mnist3.get_config("fixed"), **{field: value})
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("multipliers", "auto", "multipliers must be one of dual, fixed, got 'auto'"),
+        ("tolerances__F3", 0.0, "config.constraints: the tolerance of 'tolerances.F3' must be abo"),
+        ("tolerances__F3", -1.0, "tolerances.F3: the tolerance of 'F3' must be at least 0 and fin"),
+        ("tolerances__F9", 1.0, "tolerances: tolerances without a constraint: F9; .* F1, .*side"),
+        ("tolerances__number", 1.0, "tolerances without a constraint: number"),  # no counts
+        ("prior_tolerances__F1", 0.0, "config.constraints: the .* 'prior_tolerances.F1' must be a"),
+        ("prior_tolerances__F9", 1.0, "prior_tolerances.F9 must name one of the tolerances F1, F2"),
+        ("weights", {"F1": 2.0}, "config.constraints.weights is for multipliers=fixed, got F1 w"),
+        ("ramps", {"F1": (0, 1)}, "config.constraints.ramps is for multipliers=fixed, got F1 with"),
+        (
+            "prior_weights",
+            {"F1": 2.0},
+            "prior_weights is for .* got F1 with multipliers=dual: ",
+        ),
+        (
+            "multipliers",
+            "fixed",
+            "tolerances is for multipliers=dual, got F1, F2, ",
+        ),
+        ("side", -1.0, r"side must be above 0 and finite \(pixels\), got -1.0"),
+    ],
+)
+def test_tolerances_that_break_their_rule_are_refused(field, value, message):
+    value = ConfigDict(value) if isinstance(value, dict) else value
+    refuse(message, mnist3.get_config("asr"), **{f"constraints__{field}": value})
 
 
 @pytest.mark.parametrize("field", ["weights", "prior_weights"])
 def test_a_weight_below_0_is_refused(field):
     message = rf"config.constraints.{field}.F2.* must be at least 0.*, got -1.0"
-    refuse(message, dsprites3.get_config("asr"), **{f"constraints__{field}__F2": -1.0})
+    refuse(message, dsprites3.get_config("fixed"), **{f"constraints__{field}__F2": -1.0})
 
 
 def test_a_weight_on_the_prior_belongs_to_a_weighted_constraint():
-    config = dsprites3.get_config("asr")
+    config = dsprites3.get_config("fixed")
     assert set(from_config(config).prior_weights) == {"F1", "F2", "F3", "F4", "F5"}
     for argument in ("air", "pprior", "asr,paper"):  # the posterior's constraints alone, or none
         assert from_config(dsprites3.get_config(argument)).prior_weights == {}
@@ -245,11 +285,11 @@ def test_a_weight_on_the_prior_belongs_to_a_weighted_constraint():
 )
 def test_bad_ramps_are_refused(ramp):
     message = r"constraints.ramps.F1: the ramp of 'F1' must be \(start, end\) with 0 <= start"
-    refuse(message, mnist3.get_config("asr"), constraints__ramps__F1=ramp)
+    refuse(message, mnist3.get_config("fixed"), constraints__ramps__F1=ramp)
 
 
 def test_a_constraint_without_a_weight_is_only_reported():
-    config = mnist3.get_config("asr")
+    config = mnist3.get_config("fixed")
     del config.constraints.weights.F6
     run = from_config(config)
     assert names(run.reported) == [*(f"F{i}" for i in range(1, 8)), "tight"]

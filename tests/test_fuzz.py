@@ -21,14 +21,16 @@ import data_gen
 import experiments
 from asr_jax import parallel
 from asr_jax.config import ENCODERS, ESTIMATORS, LIKELIHOODS, PRIORS, SCHEDULES
+from asr_jax.constraints import default_tolerances
 from configs import base, dsprites3, mnist3, mnist13, mnist24
 from data_gen.scenes import LAYOUTS
 from experiments.run import data, jax_settings, steps
-from experiments.run.from_config import from_config
+from experiments.run.from_config import MULTIPLIERS, from_config
 
 OURS = [Path(module.__file__).parent for module in (asr_jax, data_gen, experiments)]
 RUNS = {
     "mnist3": mnist3.get_config(),
+    "mnist3 fixed": mnist3.get_config("fixed"),
     "mnist3 air": mnist3.get_config("air"),
     "mnist13": mnist13.get_config("asr"),
     "mnist13 air": mnist13.get_config("air,known"),
@@ -68,14 +70,29 @@ INTS |= st.integers(-3, 100)
 FLOATS = st.sampled_from([0.0, 1.0, -1.0, 1e-45, 1e-8, 1e30, 1e39, math.nan, math.inf, -math.inf])
 FLOATS |= st.floats(-20, 20) | st.floats()
 WORDS = st.sampled_from(
-    ["", "yes", "no", "auto", "test", "validation", "mnist", "dsprites", "Patches", "a\nb"]
+    [
+        "",
+        "yes",
+        "no",
+        "auto",
+        "dual",
+        "fixed",
+        "test",
+        "validation",
+        "mnist",
+        "dsprites",
+        "Patches",
+        "a\nb",
+    ]
     + [*ENCODERS, *PRIORS, *LIKELIHOODS, *ESTIMATORS, *SCHEDULES, *LAYOUTS]
-    + [*parallel.KINDS, *parallel.PLACEMENTS, *base.METHODS]
+    + [*parallel.KINDS, *parallel.PLACEMENTS, *base.METHODS, *MULTIPLIERS]
 )
 # The command line checks that a tuple is one, and nothing of what it holds.
 TUPLES = st.lists(st.integers(-1, 8) | st.floats(0, 1), max_size=3).map(tuple)
 TUPLES |= st.lists(INTS | FLOATS | WORDS | st.none() | st.just([1]), max_size=3).map(tuple)
-NAMES = st.sampled_from([*(f"F{i}" for i in range(1, 8)), "tight", "number", "balance", "F9"])
+NAMES = st.sampled_from(
+    [*(f"F{i}" for i in range(1, 8)), "tight", "side", "number", "balance", "F9"]
+)
 VALUES = {bool: st.booleans(), int: INTS, float: FLOATS, str: WORDS, tuple: TUPLES}
 
 
@@ -129,8 +146,9 @@ PARTNERS = {
     ("data", "scale"): "canvas",
     ("data", "canvas"): "config.data.scale",
     ("data", "counts"): "canvas",
-    ("constraints", "counts"): "weights without a constraint",
+    ("constraints", "counts"): "without a constraint",
     ("constraints", "weights"): "prior_weights",
+    ("constraints", "multipliers"): "multipliers=",
 }
 
 
@@ -149,8 +167,9 @@ def prepared(config):
 
 
 # Runs that differ in what no program depends on are traced once.
-train_steps = jax.jit(asr_jax.train_steps, static_argnames=("model", "constraints", "tx"))
+train_steps = jax.jit(asr_jax.train_steps, static_argnames=("model", "constraints", "tx", "rule"))
 optimizer = functools.cache(asr_jax.optimizer)
+RULES = {}  # what they say -> the first that said it
 
 
 def assert_starts(run, scenes, total):
@@ -159,9 +178,12 @@ def assert_starts(run, scenes, total):
     n = min(2, run.train.log_every, total)
     schedule = steps.schedule(run, 0, n, total)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(schedule))
-    state = jax.eval_shape(lambda: asr_jax.init_state(run.model, tx, steps.key(seed)))
+    tolerances = default_tolerances(run.constraints), run.prior_tolerances
+    rule = run.rule and RULES.setdefault(str(tolerances), run.rule)
+    state = jax.eval_shape(lambda: asr_jax.init_state(run.model, tx, steps.key(seed), rule))
+    static = dict(model=run.model, constraints=run.constraints, tx=tx, rule=rule)
     after, metrics = jax.eval_shape(
-        functools.partial(train_steps, model=run.model, constraints=run.constraints, tx=tx),
+        functools.partial(train_steps, **static),
         state,
         scenes.train.image,
         jax.ShapeDtypeStruct((n, run.train.batch_size), np.int32),

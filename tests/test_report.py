@@ -3,11 +3,12 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import mnist3, mnist13
-from experiments.run import evaluation, report
+from experiments.run import evaluation, multipliers, report
 from experiments.run.from_config import from_config
 from experiments.run.train import Trained
 from tests.test_data import scenes_of
@@ -81,7 +82,7 @@ def test_the_table_says_what_was_inferred_for_each_true_count():
 def finish(monkeypatch, tmp_path):
     """`report.finish` of a run of a small model, whose results are made up."""
 
-    def go(**changes):
+    def go(steps=1, **changes):
         monkeypatch.setattr(report, "measure", lambda *_: {"nelbo": 300.0, "nelbo_stderr": 2.0})
         config = mnist3.get_config("asr")
         config.model.update(lstm=8, hidden=(16, 8), window=6, head=8, appearance=4)
@@ -90,7 +91,12 @@ def finish(monkeypatch, tmp_path):
         params = run.model.init(jax.random.key(0))
         row = {"step": 4, "nelbo": 310.0, "kl_shift": 1.0, "F1": 2.0, "held_out_nelbo": 320.0}
         history = [row, row | {"step": 8, "nelbo": 305.0}]
-        trained = Trained(params, 8, 60.0, 1.0, 7.0, history)
+        state = run.rule.init()
+        for _ in range(steps):
+            seen = jax.tree.map(lambda _: jnp.float32(0), state.weights)
+            seen["posterior"]["F1"] = jnp.float32(2.0)
+            state = run.rule.update(state, seen)
+        trained = Trained(params, state, 8, 60.0, 1.0, 7.0, history)
         scenes = scenes_of(3, 3)
         scenes.test.image[:, 10:20, 10:20] = 255
         return report.finish(run, scenes, trained, 0, tmp_path, {})
@@ -119,6 +125,27 @@ def test_the_result_is_written_before_it_is_drawn(finish, monkeypatch, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         finish()
     assert json.loads((tmp_path / "final.json").read_text())["nelbo"] == 300.0
+
+
+def test_multipliers_are_in_the_result_and_weigh_what_is_measured(finish):
+    final = finish(steps=100)["multipliers"]
+    assert set(final["posterior"]) == {*(f"F{i}" for i in range(1, 8)), "side"}
+    assert set(final["prior"]) == {f"F{i}" for i in range(1, 6)}
+    f1 = final["posterior"]["F1"]
+    assert f1["violation"] == pytest.approx(2.0, abs=0.02) and f1["tolerance"] == 0.3
+    assert f1["multiplier"] > 1 > final["posterior"]["F2"]["multiplier"]
+    run = multipliers.with_found(from_config(mnist3.get_config("asr")), final)
+    assert run.weights == {name: row["multiplier"] for name, row in final["posterior"].items()}
+    by_hand = from_config(mnist3.get_config("fixed"))
+    assert multipliers.with_found(by_hand, None) is by_hand
+
+
+def test_a_constraint_that_cannot_be_met_is_named(finish):
+    with pytest.warns(
+        match="^F1 cannot be met on posterior: its multiplier is at its limit of 1000 and the "
+        "violation is 2 where config.constraints.tolerances.F1=0.3 is allowed: allow more"
+    ):
+        finish(steps=1_000)
 
 
 def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(finish, recwarn, tmp_path):

@@ -27,7 +27,7 @@ def test_a_stretch_of_batches_is_the_same_wherever_it_starts():
 
 
 def test_shapes_are_found_first_and_kept_apart_then():
-    weights = schedule(from_config(dsprites3.get_config("asr")), 0, 10, 10).weights
+    weights = schedule(from_config(dsprites3.get_config("fixed")), 0, 10, 10).weights
     rise = [0, 0, 1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1]  # from 0.1 to 0.4 of the run
     np.testing.assert_allclose(weights["F1"], rise, rtol=1e-6)
     np.testing.assert_allclose(weights["F6"], 20 * np.float64(rise), rtol=1e-6)
@@ -35,8 +35,13 @@ def test_shapes_are_found_first_and_kept_apart_then():
     assert all(np.ptp(weight) == 0 for weight in paper.values())
 
 
+def test_multipliers_that_set_themselves_are_no_schedules():
+    of = schedule(from_config(dsprites3.get_config("asr")), 0, 10, 10)
+    assert of.weights == {} and of.prior_weights is None
+
+
 def test_a_ramp_raises_a_weight_between_its_two_ends():
-    config = mnist3.get_config()
+    config = mnist3.get_config("fixed")
     config.constraints.ramps.tight = (0.2, 0.6)
     weights = schedule(from_config(config), 0, 100, 100).weights
     assert weights["F6"].tolist() == [20.0] * 100

@@ -231,6 +231,7 @@ def _weighted(
     reported: tuple[asr_jax.Constraint, ...], settings: ConfigDict
 ) -> tuple[tuple[asr_jax.Constraint, ...], None]:
     """Those that have a weight, with it and its ramp: a method trains with them."""
+    _empty(settings, "dual", "tolerances", "prior_tolerances")
     weights, ramps = settings.weights, settings.ramps
     for name in ramps:
         if name not in weights:
@@ -249,13 +250,7 @@ def _tolerant(
     reported: tuple[asr_jax.Constraint, ...], settings: ConfigDict
 ) -> tuple[tuple[asr_jax.Constraint, ...], Rule]:
     """Those that have a tolerance, with it, and the rule that finds their multipliers."""
-    for field in ("weights", "prior_weights", "ramps"):
-        if settings[field]:
-            raise ValueError(
-                f"config.constraints.{field} are of multipliers that are fixed, got "
-                f"{', '.join(settings[field])}: leave them out, or set "
-                "config.constraints.multipliers=fixed"
-            )
+    _empty(settings, "fixed", "weights", "prior_weights", "ramps")
     tolerances = settings.tolerances
     chosen = _chosen(reported, "tolerances", tolerances)
     constraints = tuple(_changed(c, "tolerances", "tolerance", tolerances[c.name]) for c in chosen)
@@ -267,6 +262,17 @@ def _tolerant(
         raise ValueError(f"config.constraints: {error}") from error
     posterior, prior = both.values()
     return constraints, dual({"posterior": posterior, "prior": prior})
+
+
+def _empty(settings: ConfigDict, multipliers: str, *fields: str) -> None:
+    """Raises ValueError where a field says what is heard with other multipliers only."""
+    for field in fields:
+        if settings[field]:
+            raise ValueError(
+                f"config.constraints.{field} is for multipliers={multipliers}, got "
+                f"{', '.join(settings[field])} with multipliers={settings.multipliers}: leave it "
+                "out, or change config.constraints.multipliers"
+            )
 
 
 def _chosen(
