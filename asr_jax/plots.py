@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -95,7 +96,7 @@ def learning_curves(
     shares: Sequence[str] = (),
     limits: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Panels of quantities over training steps, at most six in a row.
+    """Panels of quantities over training steps, at most six in a row, or four in several rows.
 
     Args:
       history: rows with "step" and values, each under its name, in all rows or in some.
@@ -105,19 +106,27 @@ def learning_curves(
       limits: name -> what its curve should stay below, a dotted line of its colour. Values below a
         hundredth of the lowest one are not seen.
     """
-    limits, columns = limits or {}, min(len(panels), 6)
+    limits, columns = limits or {}, len(panels) if len(panels) <= 6 else 4
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in places[len(panels) :]:
         axes.set_axis_off()
     for axes, (name, curves) in zip(places, panels.items(), strict=False):
+        head, mark, _ = os.path.commonprefix(curves).rpartition("_")
+        shared = head + mark if len(curves) > 1 else ""  # the title says it
         values, lines = [], [limits[curve] for curve in curves if curve in limits]
         for curve in curves:
             rows = [row for row in history if curve in row]  # some are not in every row
             points = [row["step"] for row in rows], [row[curve] for row in rows]
             marker = "o" if len(rows) < max(2, len(history)) else ""  # one point has no line
-            (line,) = axes.plot(*points, lw=1.2, marker=marker, markersize=3, label=plain(curve))
+            (line,) = axes.plot(
+                *points,
+                lw=1.2,
+                marker=marker,
+                markersize=3,
+                label=plain(curve.removeprefix(shared)),
+            )
             if curve in limits:
                 axes.axhline(limits[curve], lw=1, ls=":", color=line.get_color())
             values += points[1]
@@ -126,11 +135,17 @@ def learning_curves(
             axes.set_ylim(0, 1.02)
         elif lines and max(values, default=0) > 0:
             axes.set_yscale("log", nonpositive="mask")
-            axes.set_ylim(bottom=max(min(lines) / 100, min(v for v in values if v > 0) / 2))
+            smallest = min(value for value in values if value > 0)
+            axes.set_ylim(bottom=min(lines) / (100 if smallest < min(lines) else 2))
         elif min(values, default=0) > 0:
             axes.set_yscale("log")
         axes.spines[["top", "right"]].set_visible(False)
-        if len(curves) > 1:
+        if len(curves) > 4:  # room above the curves
+            low, high = axes.get_ylim()
+            log = axes.get_yscale() == "log"
+            axes.set_ylim(low, high * (high / low) ** 0.4 if log else high + 0.4 * (high - low))
+            axes.legend(frameon=False, fontsize=7, ncols=3, loc="upper right")
+        elif len(curves) > 1:
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(plain(title), fontsize=11)
     return figure

@@ -91,8 +91,7 @@ def train_step(
       images: [b, H, W], this device's share: uint8, or floats in [0, 1].
       schedule: of this step.
       model, constraints, tx: static.
-      rule: of the multipliers, static; the schedule's weights are not looked at then. It sees the
-        violations of the whole batch.
+      rule: of the state's multipliers, static; it sees the violations of the whole batch.
       axis_name: the mapped axis over devices; gradients and metrics are averaged over it.
 
     Returns:
@@ -101,10 +100,7 @@ def train_step(
     Raises:
       ValueError: images that do not fit the model.
     """
-    weights, prior_weights = schedule.weights, schedule.prior_weights
-    if rule is not None:
-        of = state.multipliers.weights
-        weights, prior_weights = of["posterior"], of["prior"]
+    weights, prior_weights = weights_of(state, schedule)
     (objective, terms), gradient = jax.value_and_grad(elbo_with_penalty, has_aux=True)(
         state.params,
         jax.random.fold_in(state.key, state.step),
@@ -134,6 +130,13 @@ def train_step(
     updates, opt_state = tx.update(descent, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state, state.key, multipliers), metrics
+
+
+def weights_of(state: TrainState, schedule: Schedule) -> tuple[dict, dict | None]:
+    """Weights and prior weights of a step: the state's multipliers, or else the schedule's."""
+    if state.multipliers is None:
+        return schedule.weights, schedule.prior_weights
+    return state.multipliers.weights["posterior"], state.multipliers.weights["prior"]
 
 
 def train_steps(

@@ -50,7 +50,8 @@ class Training:
 
     @property
     def static(self) -> dict[str, Any]:
-        return dict(model=self.model, constraints=self.constraints, tx=self.tx)
+        rule = self.run.rule
+        return dict(model=self.model, constraints=self.constraints, tx=self.tx, rule=rule)
 
     def inputs(self, steps: int, seeds: int = 0) -> tuple[np.ndarray, asr_jax.Schedule]:
         """Indices [steps, B], of several seeds [steps, B, S], and the schedule of `steps` steps."""
@@ -78,5 +79,5 @@ def training(case: Case, scenes: int = 2_000) -> Training:
     rng = np.random.default_rng(0)
     noise = rng.integers(1, 256, (scenes, *run.data.canvas), np.uint8)
     noise *= rng.random(noise.shape, np.float32) < 1 / 7
-    state = parallel.replicate(asr_jax.init_state(run.model, tx, 0))
+    state = parallel.replicate(asr_jax.init_state(run.model, tx, 0, run.rule))
     return Training(run, run.model, run.constraints, tx, state, parallel.replicate(noise))

@@ -36,6 +36,7 @@ def calls(setting: Training) -> dict[str, object]:
     _, schedule = setting.inputs(1)
     schedule = jax.tree.map(lambda x: jnp.asarray(x)[0], schedule)
     static = dict(model=model, constraints=setting.constraints)
+    weights, prior_weights = asr_training.weights_of(setting.state, schedule)
     posterior = model.posterior(params, keys, images)
     objects = model.render(params, posterior.latents)
 
@@ -46,7 +47,7 @@ def calls(setting: Training) -> dict[str, object]:
     @jax.jit
     def penalise(posterior):
         found = values(setting.constraints, posterior, config.canvas)
-        return penalty(setting.constraints, found, schedule.weights)
+        return penalty(found, weights)
 
     @jax.jit
     def objective(params):
@@ -54,9 +55,9 @@ def calls(setting: Training) -> dict[str, object]:
             params,
             key,
             images,
-            schedule.weights,
+            weights,
             presence_prior=schedule.presence_prior,
-            prior_weights=schedule.prior_weights,
+            prior_weights=prior_weights,
             **static,
         )
 
@@ -68,9 +69,7 @@ def calls(setting: Training) -> dict[str, object]:
         updates, opt_state = setting.tx.update(slopes, state.opt_state, state.params)
         return optax.apply_updates(state.params, updates), opt_state
 
-    step = jax.jit(
-        lambda state: asr_training.train_step(state, images, schedule, tx=setting.tx, **static)
-    )
+    step = jax.jit(lambda state: asr_training.train_step(state, images, schedule, **setting.static))
     return {
         "posterior": lambda: model.posterior(params, keys, images),
         "prior": lambda: model.prior(params, posterior.latents),

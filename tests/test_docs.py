@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import asr_jax
+from tests.small import small_images, small_model, small_params
+from tests.test_training import TINY
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,6 +31,22 @@ def test_every_public_name_has_an_entry(pages):
             rf'<dt [^>]*id="asr_jax\.{name}">.*?</dt>\s*<dd>(.*?)</dd>', reference, re.S
         )
         assert entry and re.sub(r"<[^>]+>", "", entry[1]).strip(), name
+
+
+def test_the_loop_of_the_constraints_page_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/constraints.md").read_text(), re.S)
+    model = small_model(**TINY)
+    params = small_params(model)
+    names = dict(asr_jax=asr_jax, jax=jax, model=model, params=params, images=small_images())
+    names |= dict(keys=jax.random.split(jax.random.key(0), 3), opt_state=0)
+    names["climb"] = lambda params, count, gradient: (
+        jax.tree.map(lambda p, g: p + 1e-4 * g, params, gradient),
+        count + 1,
+    )
+    exec(block, names)  # noqa: S102
+    weights = names["multipliers"].weights
+    assert names["opt_state"] == 3 and set(weights) == set(names["terms"].constraints)
+    assert weights["F6"] > 1  # boxes of an untrained model are too large, or too small
 
 
 def test_every_test_that_the_method_names_exists():

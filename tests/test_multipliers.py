@@ -36,7 +36,7 @@ def linear_slope(x):
 
 
 @pytest.mark.parametrize("settings", [{}, dict(damping=0.0), dict(lead=0.0), dict(damping=1.0)])
-@pytest.mark.parametrize("start", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("start", [0.05, 1.0, 100.0])
 def test_a_quadratic_with_a_linear_constraint_comes_to_its_multiplier(settings, start):
     """min (x - 3)^2 / 2 where x <= 1: x = 1 and w = 2, from the condition x - 3 + w = 0."""
     rule = dual({"a": 1.0}, start=start, **settings)
@@ -77,8 +77,8 @@ def test_a_functional_that_is_never_negative_has_a_multiplier_that_stays():
 def test_a_constraint_that_holds_costs_nothing_in_the_end():
     rule = dual({"a": 5.0})
     x, w = play(rule, linear, linear_slope)
-    np.testing.assert_allclose(x[-1], 3.0, atol=2e-3)
-    assert w[-1] == pytest.approx(1e-3) and float(w.max()) <= 1.0
+    np.testing.assert_allclose(x[-1], 3.0, atol=2e-2)
+    assert w[-1] == pytest.approx(1e-2) and float(w.max()) <= 1.0
 
 
 def test_a_constraint_that_cannot_be_met_stops_at_the_limit():
@@ -146,7 +146,7 @@ def test_tolerances_that_no_multiplier_can_meet_are_refused(arguments, message):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(start=2.0, most=1.0), "need 0 < least <= start <= most, got 0.001, 2.0 and 1.0"),
+        (dict(start=2.0, most=1.0), "need 0 < least <= start <= most, got 0.01, 2.0 and 1.0"),
         (dict(least=0.0), "need 0 < least <= start <= most, got 0.0, 1.0 and 1000.0"),
         (dict(rate=0.0), "need rate > 0, .*, got 0.0, 0.3, 4.0 and"),
         (dict(damping=-0.1), "damping and lead >= 0 .*, got 0.01, -0.1, 4.0 and"),

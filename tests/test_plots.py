@@ -144,6 +144,22 @@ def test_learning_curves_have_the_rows_in_which_a_name_is():
     saved(axes.figure)
 
 
+def test_limits_are_dotted_lines_of_their_curves_colour():
+    rows = [{"step": t, "a_x": 4.0 / t, "a_y": max(3.0 - t, 0.0)} for t in range(1, 9)]
+    panels = {"F": ["a_x", "a_y"]} | {f"panel {i}": ["a_x"] for i in range(7)}
+    figure = plots.learning_curves(rows, panels, limits={"a_x": 0.5, "a_y": 0.02})
+    axes = figure.axes[0]
+    x, of_x, y, of_y = axes.lines
+    assert [line.get_label() for line in (x, y)] == ["x", "y"]  # what they share is left out
+    for curve, limit, value in ((x, of_x, 0.5), (y, of_y, 0.02)):
+        assert list(limit.get_ydata()) == [value] * 2 and limit.get_linestyle() == ":"
+        assert limit.get_color() == curve.get_color()
+    assert axes.get_yscale() == "log" and axes.get_ylim()[0] < 0.02  # also where a value is 0
+    tops = {round(one.get_subplotspec().get_position(figure).y1, 3) for one in figure.axes}
+    assert len(figure.axes) == 8 and len(tops) == 2  # two rows of four
+    saved(figure)
+
+
 def test_learning_curves_are_linear_where_a_value_is_not_positive_or_a_share():
     zero = [{**row, "se": row["se"] - 0.2} for row in HISTORY]  # ends at exactly 0
     panels = {"log": ["nelbo"], "negative": ["elbo"], "both": ["nelbo", "elbo"], "zero": ["se"]}

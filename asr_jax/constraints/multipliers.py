@@ -61,7 +61,7 @@ def dual(
     damping: float = 0.3,
     lead: float = 4.0,
     memory: tuple[float, float] = (0.95, 0.98),
-    least: float = 1e-3,
+    least: float = 1e-2,
     most: float = MOST,
 ) -> Rule:
     """Multipliers that rise while a constraint is violated by more than its tolerance, else fall.

@@ -102,13 +102,10 @@ class Similar:
         return _sum_pairs(posterior, _l(difference - self.epsilon))
 
 
-@dataclasses.dataclass(frozen=True)
-class Sides:
-    """sum_i s_i and the number of objects, expected -> [B, 2], for `Larger` to divide."""
-
-    def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
-        _, side, exists = _pixels(posterior, canvas)
-        return jnp.stack([jnp.sum(exists * side, axis=1), jnp.sum(exists, axis=1)], axis=-1)
+def sides(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+    """E sum_i s_i and E n -> [B, 2], whose means `Larger` divides."""
+    _, side, exists = _pixels(posterior, canvas)
+    return jnp.stack([jnp.sum(exists * side, axis=1), jnp.sum(exists, axis=1)], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +165,7 @@ def overlap_constraints(
     if tight is not None:
         constraints += (Constraint("tight", Size(c_min, tight), tolerance=0.05),)
     if side is not None:
-        constraints += (Constraint("side", Sides(), tolerance=0.1, of_mean=Larger(side)),)
+        constraints += (Constraint("side", sides, tolerance=0.1, of_mean=Larger(side)),)
     return constraints
 
 
