@@ -109,7 +109,7 @@ def _refine(
             q = mean(places)
             terms, _ = elbo_terms(fixed, q, pixels, model=model)
             found = values(constraints, q, model.config.canvas)
-            return terms.elbo - penalty(constraints, found, weights)
+            return terms.elbo - penalty(found, weights)
 
         def unexplained(places: Means, t: jax.Array) -> jax.Array:  # [B, H, W]
             q = mean(places)

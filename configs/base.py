@@ -124,8 +124,9 @@ TOLERANCES = dict(
     **dict(number=0.005, balance=0.02),
     **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
 )
-# Objects that the prior dreams of are to be apart and inside the image, too.
-PRIOR_TOLERANCES = dict(F1=0.02, F2=0.02, F3=0.02, F4=0.02, F5=0.02)
+# Objects that the prior dreams of are to be apart and inside the image, too; and of allowed sizes:
+# else they become too small to meet.
+PRIOR_TOLERANCES = dict(F1=0.01, F2=0.01, F3=0.01, F4=0.01, F5=0.01, F6=0.05)
 
 
 def allow(config: ConfigDict, *names: str, prior: bool = False) -> None:

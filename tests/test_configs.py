@@ -50,7 +50,7 @@ def test_every_argument_makes_a_run(data, argument):
     more = []
     if run.method == "asr" and not by_hand:
         more = ["side"]
-        assert set(run.prior_tolerances) == {f"F{i}" for i in range(1, 6)}
+        assert set(run.prior_tolerances) == {f"F{i}" for i in range(1, 7)}
     elif "fixed" in argument or (data is dsprites3 and "patches" in argument):
         more = ["tight"]  # the paper, and digits before attention, have no price on sides
     assert names(run.reported) == [f"F{i}" for i in range(1, 8)] + more
@@ -75,7 +75,7 @@ def test_every_number_argument_makes_a_run(recwarn, argument, config, counts):
     assert model.count is None and run.data.scenes.counts == counts
     assert model.max_objects == (6 if "paper" in argument else max(counts) + 1)
     assert model.possible_counts == (counts if "known" in argument else ())
-    assert (model.count_gap_weight, run.train.count_mix_until) == ((0, 0) if before else (1, 0.5))
+    assert (model.count_gap_weight, run.train.count_mix_until) == ((0, 0) if before else (1, 0.2))
     assert (model.encoder == "attention") != before
     data.check(run, scenes_of(*counts, canvas=run.data.canvas))
     assert not recwarn

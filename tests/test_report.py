@@ -104,6 +104,15 @@ def finish(monkeypatch, tmp_path):
     return go
 
 
+def test_samples_that_are_tidy_because_they_are_hardly_there_are_warned_of(recwarn):
+    for ours, theirs in ((12.0, 12.5), (15.0, 13.4), (11.0, 13.4), (None, 13.4), (0.8, None)):
+        evaluation.warn_of_sides(ours, theirs)
+    assert not recwarn
+    for ours in (0.8, 20.0):
+        with pytest.warns(match=f"sides of {ours} pixels on average, and held-out scenes 12.5: th"):
+            evaluation.warn_of_sides(ours, 12.5)
+
+
 def test_a_figure_that_cannot_be_drawn_is_a_warning_and_costs_no_result(
     finish, monkeypatch, tmp_path, capsys
 ):
@@ -130,7 +139,7 @@ def test_the_result_is_written_before_it_is_drawn(finish, monkeypatch, tmp_path)
 def test_multipliers_are_in_the_result_and_weigh_what_is_measured(finish):
     final = finish(steps=100)["multipliers"]
     assert set(final["posterior"]) == {*(f"F{i}" for i in range(1, 8)), "side"}
-    assert set(final["prior"]) == {f"F{i}" for i in range(1, 6)}
+    assert set(final["prior"]) == {f"F{i}" for i in range(1, 7)}
     f1 = final["posterior"]["F1"]
     assert f1["violation"] == pytest.approx(2.0, abs=0.02) and f1["tolerance"] == 0.3
     assert f1["multiplier"] > 1 > final["posterior"]["F2"]["multiplier"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ WATCHED = (*COLUMNS, "acc_elbo")  # and the accuracy of the count that the ELBO 
 OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where it was asked for
 NUMBER = ("number", "balance")  # the constraints in nats; the others are in pixels
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
+SIZES = 1.25  # samples whose sides are off by more than this factor are warned of
 PICTURES = 8  # reconstructions in TensorBoard
 # Folded into a seed's key: noise that no step of training and no other seed has.
 EXPLAIN, GENERATE, SAMPLE, LOOK = (APART - i for i in range(4))
@@ -88,7 +90,19 @@ def samples_of_prior(run: Run, data: Data, params: Any, seed: int) -> dict[str, 
     if test.box is not None:
         theirs |= generation.describe(test.box, test.count, canvas, largest)
         ours["count_tv"] = generation.total_variation(ours["counts"], theirs["counts"])
+        warn_of_sides(ours["side_mean"], theirs["side_mean"])
     return {"model": ours, "data": theirs}
+
+
+def warn_of_sides(ours: float | None, theirs: float | None) -> None:
+    """Warns of samples whose objects are of another size: those are tidy who are hardly there."""
+    if ours and theirs and not 1 / SIZES < ours / theirs < SIZES:
+        warnings.warn(
+            f"samples of the prior have sides of {ours:.1f} pixels on average, and held-out scenes "
+            f"{theirs:.1f}: their tidiness says nothing; constrain the sizes of samples, too "
+            "(config.constraints.prior_tolerances.F6)",
+            stacklevel=2,
+        )
 
 
 def _distances(nearest: np.ndarray) -> dict[str, float]:

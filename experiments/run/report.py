@@ -190,6 +190,8 @@ def table(final: dict, paper: dict[str, str]) -> str:
     names = {"model": "samples", "data": "held-out scenes"}
     for who, row in final.get("generation", {}).items():
         parts = [f"nearest training scene at {row['nearest']:.2f}"]
+        if row.get("side_mean") is not None:
+            parts.append(f"sides {row['side_mean']:.1f} ± {row['side_std']:.1f} pixels")
         if "count_tv" in row:
             parts.append(f"counts differ from the data's by {row['count_tv']:.3f}")
         lines.append(f"{names[who]}: {', '.join(parts)}")
