@@ -105,7 +105,7 @@ def finish(monkeypatch, tmp_path):
 
 
 def test_samples_that_are_tidy_because_they_are_hardly_there_are_warned_of(recwarn):
-    for ours, theirs in ((12.0, 12.5), (15.0, 13.4), (11.0, 13.4), (None, 13.4), (0.8, None)):
+    for ours, theirs in ((12.0, 12.5), (19.0, 13.4), (9.0, 13.4), (None, 13.4), (0.8, None)):
         evaluation.warn_of_sides(ours, theirs)
     assert not recwarn
     for ours in (0.8, 20.0):

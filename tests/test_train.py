@@ -71,7 +71,7 @@ def train(monkeypatch, tmp_path):
     `breaks` has the step from which a seed's loss is not finite, `at` what happens before a step.
     """
 
-    def init_state(model, tx, key):
+    def init_state(model, tx, key, rule):
         params = {"seed": jax.random.key_data(key)[-1], "sum": jnp.zeros((), jnp.int32)}
         return asr_jax.TrainState(jnp.zeros((), jnp.int32), params, (), key)
 

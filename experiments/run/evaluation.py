@@ -24,7 +24,7 @@ WATCHED = (*COLUMNS, "acc_elbo")  # and the accuracy of the count that the ELBO 
 OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where it was asked for
 NUMBER = ("number", "balance")  # the constraints in nats; the others are in pixels
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
-SIZES = 1.25  # samples whose sides are off by more than this factor are warned of
+SIZES = 1.5  # samples whose sides are off by more than this factor are warned of
 PICTURES = 8  # reconstructions in TensorBoard
 # Folded into a seed's key: noise that no step of training and no other seed has.
 EXPLAIN, GENERATE, SAMPLE, LOOK = (APART - i for i in range(4))
