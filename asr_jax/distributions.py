@@ -158,26 +158,13 @@ def draw_from_mixture(p: Mixture, uniform: jax.Array, normal: jax.Array) -> jax.
     """A sample [..., D] from numbers [...] in (0, 1), which choose a component, and normal ones.
 
     Gradients go to loc and std of the component that was chosen, exactly; none goes to the weights:
-    which component it is, is discrete. `choice` has what is missing.
+    which component it is, is discrete.
     """
     below = jnp.cumsum(jnp.exp(p.log_weights), axis=-1)[..., :-1]  # rounding: the last has no end
     chosen = jnp.sum(uniform[..., None] > below, axis=-1)  # [...]
     index = chosen[..., None, None]
     loc, std = (jnp.take_along_axis(x, index, axis=-2)[..., 0, :] for x in (p.loc, p.std))
     return loc + std * normal
-
-
-def choice(p: Gaussian | Mixture, sample: jax.Array) -> jax.Array:
-    """0, with the gradient of log p(sample) in the weights of a mixture alone -> [...].
-
-    For a sample z = `draw_from_mixture`, the gradient of E f(z) is that of f(z) through z, and f(z)
-    times this one: a score-function estimator of what is discrete, and of nothing else.
-    """
-    if isinstance(p, Gaussian):
-        return jnp.zeros(sample.shape[:-1])
-    loc, std, sample = jax.lax.stop_gradient((p.loc, p.std, sample))
-    score = mixture(Mixture(p.log_weights, loc, std)).log_prob(sample)
-    return score - jax.lax.stop_gradient(score)
 
 
 def binary_concrete(logits: jax.Array, temperature: float) -> distrax.Logistic:

@@ -17,6 +17,8 @@ from asr_jax.generative import as_posterior
 from asr_jax.images import check, to_float
 from asr_jax.model import Model, Params
 
+PARTS = 6  # of an edge, in which centres are counted
+
 
 def generate(
     params: Params,
@@ -64,19 +66,24 @@ def describe(
     Returns:
       A dictionary of `images`, N; `counts`, the share of scenes with n = 0..max_count objects;
       `disjoint`, `inside` and `tidy`, the share of scenes whose boxes do not overlap, lie inside
-      the canvas, and both; `side_mean` and `side_std` of all objects' sides, in pixels (None where
-      there are no objects).
+      the canvas, and both; `places`, the share of objects whose centre lies in each of 6 x 6 parts
+      of the canvas, row by row; `side_mean` and `side_std` of all objects' sides, in pixels (both,
+      and `places`, None where there are no objects).
     """
     apart = np.asarray(metrics.disjoint(box, count))
     within = np.asarray(metrics.inside(box, count, canvas))
     exist = np.arange(box.shape[1]) < count[:, None]
     sides = (box[..., 2] - box[..., 0])[exist]
+    centres = ((box[..., :2] + box[..., 2:]) / 2)[exist] / np.array([canvas[1], canvas[0]])
+    column, row = np.clip((centres * PARTS).astype(int), 0, PARTS - 1).T
+    places = np.bincount(row * PARTS + column, minlength=PARTS**2) / max(len(sides), 1)
     return {
         "images": len(count),
         "counts": (np.bincount(count, minlength=max_count + 1) / len(count)).tolist(),
         "disjoint": float(apart.mean()),
         "inside": float(within.mean()),
         "tidy": float((apart & within).mean()),
+        "places": places.tolist() if len(sides) else None,
         "side_mean": float(sides.mean()) if len(sides) else None,
         "side_std": float(sides.std()) if len(sides) else None,
     }

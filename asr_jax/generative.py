@@ -55,7 +55,8 @@ class LearnedPrior(nn.Module):
     """An LSTM over objects: p(n), p(shift^t | z^{<t}), p(scale^t | shift^t, z^{<t}); N(0, 1) looks.
 
     p(shift) is a Gaussian, or a mixture of `place_components`, which can say "anywhere but there".
-    Gradients of its samples go to the components that were chosen, not to how likely they are.
+    Gradients of its samples go to the components that were chosen, not to how likely they are: a
+    price on samples would be paid least by always choosing the same, safe ones.
 
     With `learned_scale=False` the scale keeps the fixed prior: where nothing else constrains
     sizes, a learned one drifts to boxes that cover everything.

@@ -23,7 +23,6 @@ from asr_jax.constraints.base import (
     penalty,
     values,
 )
-from asr_jax.distributions import choice
 from asr_jax.generative import as_posterior
 from asr_jax.model import Model, Params
 from asr_jax.types import Terms
@@ -124,18 +123,8 @@ def _elbo_with_penalty(
         some = tuple(c for c in constraints if c.name in prior_weights)
         found = values(some, as_posterior(prior, latents), model.config.canvas, axis_name)
         paid = price + penalty(found, prior_weights)
-        chosen = jnp.sum(choice(prior.shift, latents.shift), axis=1)  # 0, and a gradient
-        paid += jax.lax.stop_gradient(_above_the_others(paid, axis_name)) * chosen
         terms = terms.replace(prior_penalty=paid, prior_constraints=found)
     objective = terms.elbo - terms.penalty - terms.prior_penalty
     if model.config.count_gap_weight:
         objective -= model.config.count_gap_weight * terms.count_gap
     return jnp.mean(objective), terms
-
-
-def _above_the_others(values: jax.Array, axis_name: str | None) -> jax.Array:
-    """Each of the values [B] minus the mean of all others, on every device; of one, itself."""
-    number, mean = len(values), jnp.mean(values)
-    if axis_name is not None:
-        number, mean = number * jax.lax.psum(1, axis_name), jax.lax.pmean(mean, axis_name)
-    return values if number == 1 else (values - mean) * (number / (number - 1))

@@ -124,16 +124,12 @@ TOLERANCES = dict(
     **dict(number=0.005, balance=0.02),
     **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
 )
-# Objects that the prior dreams of are to be apart and inside the image, too; and of allowed sizes:
-# else they become too small to meet.
-PRIOR_TOLERANCES = dict(F1=0.01, F2=0.01, F3=0.01, F4=0.01, F5=0.01, F6=0.05)
 
 
-def allow(config: ConfigDict, *names: str, prior: bool = False) -> None:
+def allow(config: ConfigDict, *names: str) -> None:
     """Trains with the constraints of these names, whose multipliers follow the tolerances."""
     config.constraints.multipliers = "dual"
     config.constraints.tolerances = ConfigDict({name: TOLERANCES[name] for name in names})
-    config.constraints.prior_tolerances = ConfigDict(PRIOR_TOLERANCES if prior else {})
 
 
 def overlap(name: str) -> ConfigDict:
@@ -142,7 +138,7 @@ def overlap(name: str) -> ConfigDict:
     attention(config)
     config.name = name
     config.train.epochs = 12
-    allow(config, *(f"F{i}" for i in range(1, 8)), "side", prior=True)
+    allow(config, *(f"F{i}" for i in range(1, 8)), "side")
     return config
 
 
@@ -155,9 +151,9 @@ def fixed(config: ConfigDict, **weights: float) -> None:
 
 
 def fixed_overlap(config: ConfigDict) -> None:
-    """The paper's weights, and on samples of the prior high ones."""
+    """The paper's weights, and high ones on samples of the prior."""
     fixed(config, F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
-    config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
+    config.constraints.prior_weights = ConfigDict({f"F{i}": 20.0 for i in range(1, 7)})
 
 
 def fixed_number(config: ConfigDict) -> None:

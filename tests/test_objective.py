@@ -8,7 +8,6 @@ from scipy.special import log_expit
 from scipy.stats import norm
 
 from asr_jax import Constraint, elbo, elbo_with_penalty, number_constraints
-from asr_jax.objective import _above_the_others
 from tests.small import (
     PRESENCE_BIAS,
     image_keys,
@@ -204,16 +203,3 @@ def test_extreme_priors_over_the_count_leave_its_gradient_finite(counts, log_odd
             gradient, terms = jax.grad(moved, has_aux=True)(0.0, jnp.float32(presence_prior))
         assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((gradient, terms)))
         assert gradient != 0
-
-
-@pytest.mark.parametrize("devices", [None, 1, 3])
-def test_a_penalty_is_compared_with_the_mean_of_all_others_on_every_device(devices):
-    values = np.random.default_rng(0).normal(size=6)
-    expected = [value - np.delete(values, i).mean() for i, value in enumerate(values)]
-    if devices is None:
-        got = _above_the_others(jnp.float32(values), None)
-    else:
-        shares = jnp.float32(values).reshape(devices, -1)
-        got = jax.vmap(lambda x: _above_the_others(x, "device"), axis_name="device")(shares)
-    np.testing.assert_allclose(np.ravel(got), expected, rtol=1e-5)
-    assert _above_the_others(jnp.array([3.0]), None) == 3.0  # there are no others

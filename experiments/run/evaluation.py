@@ -73,7 +73,7 @@ def samples_of_prior(run: Run, data: Data, params: Any, seed: int) -> dict[str, 
     Returns:
       model, data -> see `asr_jax.generation.describe`; mean and 1 % quantile of the distances to
       the nearest training scene; for the model the mean of every F, and, where true counts are
-      known, the total variation between its counts and the data's.
+      known, the total variation between its counts, and the places of its objects, and the data's.
     """
     # R_num is about images, of which a posterior may be unsure.
     of_boxes = tuple(c for c in run.reported if c.name not in NUMBER and c.of_mean is None)
@@ -90,6 +90,8 @@ def samples_of_prior(run: Run, data: Data, params: Any, seed: int) -> dict[str, 
     if test.box is not None:
         theirs |= generation.describe(test.box, test.count, canvas, largest)
         ours["count_tv"] = generation.total_variation(ours["counts"], theirs["counts"])
+        if ours["places"] and theirs["places"]:
+            ours["place_tv"] = generation.total_variation(ours["places"], theirs["places"])
         warn_of_sides(ours["side_mean"], theirs["side_mean"])
     return {"model": ours, "data": theirs}
 

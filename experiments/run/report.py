@@ -194,6 +194,8 @@ def table(final: dict, paper: dict[str, str]) -> str:
             parts.append(f"sides {row['side_mean']:.1f} ± {row['side_std']:.1f} pixels")
         if "count_tv" in row:
             parts.append(f"counts differ from the data's by {row['count_tv']:.3f}")
+        if "place_tv" in row:
+            parts.append(f"places by {row['place_tv']:.3f}")
         lines.append(f"{names[who]}: {', '.join(parts)}")
     for n, row in final.get("counts", {}).items():
         means = ", ".join(f"{name} {row[name]:.3f}" for name in COLUMNS if name in row)
