@@ -151,9 +151,8 @@ def fixed(config: ConfigDict, **weights: float) -> None:
 
 
 def fixed_overlap(config: ConfigDict) -> None:
-    """The paper's weights, and high ones on samples of the prior."""
+    """The paper's weights."""
     fixed(config, F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
-    config.constraints.prior_weights = ConfigDict({f"F{i}": 20.0 for i in range(1, 7)})
 
 
 def fixed_number(config: ConfigDict) -> None:

@@ -29,11 +29,10 @@ def fixed(config: ConfigDict) -> None:
 
 
 def patches(config: ConfigDict) -> None:
-    """As `base.patches`, with boxes as large as F6 allows, and no constraint on the prior."""
+    """As `base.patches`, with boxes as large as F6 allows."""
     base.fixed_overlap(config)
     base.patches(config)
     config.model.learned_scale = False
-    config.constraints.prior_weights = ConfigDict()
 
 
 def paper(config: ConfigDict) -> None:

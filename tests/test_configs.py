@@ -275,13 +275,13 @@ def test_tolerances_that_break_their_rule_are_refused(field, value, message):
 @pytest.mark.parametrize("field", ["weights", "prior_weights"])
 def test_a_weight_below_0_is_refused(field):
     message = rf"config.constraints.{field}.F2.* must be at least 0.*, got -1.0"
-    refuse(message, dsprites3.get_config("fixed"), **{f"constraints__{field}__F2": -1.0})
+    refuse(message, dsprites3.get_config("patches"), **{f"constraints__{field}__F2": -1.0})
 
 
 def test_a_weight_on_the_prior_belongs_to_a_weighted_constraint():
-    config = dsprites3.get_config("fixed")
-    assert set(from_config(config).prior_weights) == {f"F{i}" for i in range(1, 7)}
-    for argument in ("air", "pprior", "asr,paper"):  # the posterior's constraints alone, or none
+    config = dsprites3.get_config("patches")
+    assert set(from_config(config).prior_weights) == {"F1", "F2", "F3", "F4", "F5"}
+    for argument in ("air", "pprior", "asr,fixed", "asr,paper"):  # the posterior's alone, or none
         assert from_config(dsprites3.get_config(argument)).prior_weights == {}
     del config.constraints.weights["F2"], config.constraints.ramps["F2"]
     refuse("prior_weights.F2 must name one of the weights F1, F3", config)
@@ -298,7 +298,7 @@ def test_bad_ramps_are_refused(ramp):
 
 def test_a_constraint_without_a_weight_is_only_reported():
     config = mnist3.get_config("fixed")
-    del config.constraints.weights.F6, config.constraints.prior_weights.F6
+    del config.constraints.weights.F6
     run = from_config(config)
     assert names(run.reported) == [*(f"F{i}" for i in range(1, 8)), "tight"]
     assert names(run.constraints) == [*(f"F{i}" for i in (1, 2, 3, 4, 5, 7)), "tight"]
