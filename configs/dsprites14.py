@@ -9,5 +9,5 @@ from configs import base
 
 
 def get_config(argument: str = "asr"):
-    """argument: METHOD[,known|quick|paper|small], METHOD one of asr, air, pprior."""
+    """argument: METHOD[,known|fixed|patches|paper|small|quick], METHOD one of asr, air, pprior."""
     return base.number("dsprites14", "dsprites", (1, 4), argument)
