@@ -254,7 +254,7 @@ def test_nothing_depends_on_steps_after_a_certain_stop():
         """The same posterior with other latents at some steps: what the objective sees."""
         q = posterior.replace(presence_logits=stop, latents=latents)
         found = dataclasses.asdict(elbo_terms(params, q, IMAGES, model=MODEL)[0])
-        for name in ("penalty", "prior_penalty", "count_gap", "constraints"):
+        for name in ("penalty", "prior_penalty", "count_gap", "constraints", "prior_constraints"):
             del found[name]
         return jnp.stack([*found.values(), *(c.functional(q, (12, 12)) for c in OVERLAP)])
 

@@ -264,7 +264,7 @@ def test_a_setting_that_breaks_its_rule_is_refused(field, value, message):
             "fixed",
             "tolerances is for multipliers=dual, got F1, F2, ",
         ),
-        ("side", -1.0, r"side must be above 0 and finite \(pixels\), got -1.0"),
+        ("side", 25.0, r"side must lie between c_min=11.0 and c_max=15.0 \(pixels\), got 25.0: it"),
     ],
 )
 def test_tolerances_that_break_their_rule_are_refused(field, value, message):

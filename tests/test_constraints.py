@@ -245,9 +245,10 @@ def test_weights_tolerances_and_ramps_at_their_ends_are_taken():
 
 
 def test_bounds_in_pixels_are_checked():
-    for side in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=rf"side must be above 0 and finite .*got {side}"):
+    for side in (0.0, 10.9, 15.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=rf"between c_min=11.0 and c_max=15.0 .*got {side}"):
             overlap_constraints(side=side)
+    overlap_constraints(11.0, 15.0, side=11.0), overlap_constraints(11.0, 15.0, side=15.0)
     with pytest.raises(ValueError, match="0 <= c_min <= c_max .*got 15 and 11"):
         overlap_constraints(15, 11)
     with pytest.raises(ValueError, match="0 <= c_min <= c_max .*got 0 and inf"):

@@ -53,7 +53,7 @@ def objective(params, posterior, images=IMAGES, model=MODEL, constraints=CONSTRA
     terms, _ = elbo_terms(params, posterior, images, model=model)
     weights = {c.name: c.weight for c in constraints}
     found = values(constraints, posterior, model.config.canvas)
-    return np.asarray(terms.elbo - penalty(constraints, found, weights))
+    return np.asarray(terms.elbo - penalty(found, weights))
 
 
 # A scene that is known: the decoder draws the same blob whatever the appearance, the count is two.

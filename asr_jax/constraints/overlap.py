@@ -110,17 +110,9 @@ def sides(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Larger:
-    """By how many pixels objects are larger than `side` on average; below 0 if they are smaller.
-
-    Raises:
-      ValueError: a side that is not above 0 and finite.
-    """
+    """By how many pixels objects are larger than `side` on average; below 0 if they are smaller."""
 
     side: float  # pixels
-
-    def __post_init__(self):
-        if not 0 < self.side < float("inf"):
-            raise ValueError(f"side must be above 0 and finite (pixels), got {self.side}")
 
     def __call__(self, mean: jax.Array) -> jax.Array:
         return mean[0] / jnp.maximum(mean[1], 1e-6) - self.side
@@ -148,11 +140,16 @@ def overlap_constraints(
     trains: a ramp.
 
     Raises:
-      ValueError: sides out of order, a negative epsilon, a `tight` below c_min; a c_min above the
-        image's shorter edge when the constraint is evaluated.
+      ValueError: sides out of order, a negative epsilon, a `tight` below c_min, a `side` that lies
+        outside the bounds; a c_min above the image's shorter edge when the constraint is evaluated.
     """
     if tight is not None and not c_min <= tight < float("inf"):
         raise ValueError(f"tight must be at least c_min={c_min} (pixels), got {tight}")
+    if side is not None and not c_min <= side <= c_max:
+        raise ValueError(
+            f"side must lie between c_min={c_min} and c_max={c_max} (pixels), got {side}: it is the "
+            "average of what they bound"
+        )
     constraints = (
         Constraint("F1", overlap, tolerance=0.3),
         Constraint("F2", left, tolerance=0.05),
