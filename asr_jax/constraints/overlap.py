@@ -147,8 +147,8 @@ def overlap_constraints(
         raise ValueError(f"tight must be at least c_min={c_min} (pixels), got {tight}")
     if side is not None and not c_min <= side <= c_max:
         raise ValueError(
-            f"side must lie between c_min={c_min} and c_max={c_max} (pixels), got {side}: it is the "
-            "average of what they bound"
+            f"side must lie between c_min={c_min} and c_max={c_max} (pixels), got {side}: it is "
+            "the average of what they bound"
         )
     constraints = (
         Constraint("F1", overlap, tolerance=0.3),
