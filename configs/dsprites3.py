@@ -2,8 +2,8 @@
 
     python -m experiments.overlap --config=configs/dsprites3.py
 
-One CPU core, 10 to 17 minutes beside other work: nELBO 87.3 and 91.0, SE 2.9 and 3.4, mean IoU 0.870
-and 0.856 (validation scenes, seeds 0 and 1).
+One CPU core, 10 to 17 minutes beside other work: nELBO 87.3 and 91.0, SE 2.9 and 3.4, mean IoU
+0.870 and 0.856 (validation scenes, seeds 0 and 1).
 """
 
 from ml_collections import ConfigDict
