@@ -2,8 +2,8 @@
 
     python -m experiments.number --config=configs/mnist14.py
 
-With attention not yet run. Without it (`asr,patches`, 12 epochs, 2 CPU cores, 11 to 22 minutes):
-ACC 1.000, mean IoU 0.83; RESULTS.md has every row.
+One CPU core, 22 to 44 minutes beside other work: ACC 0.9995, mean IoU 0.870, nELBO 323, SE 32.1
+(validation scenes, seed 0). RESULTS.md has the rows of `asr,patches`.
 """
 
 from configs import base
