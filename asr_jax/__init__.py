@@ -8,13 +8,7 @@ from asr_jax import boxes, constraints, generation, metrics, plots, spatial  # n
 from asr_jax.bound import elbo, iwae
 from asr_jax.checkpoint import Checkpoints
 from asr_jax.config import ModelConfig, OptimizerConfig
-from asr_jax.constraints import (
-    Constraint,
-    dual,
-    fixed,
-    number_constraints,
-    overlap_constraints,
-)
+from asr_jax.constraints import Constraint, dual, fixed, number_constraints, overlap_constraints
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import evaluate, summarise
 from asr_jax.generation import generate

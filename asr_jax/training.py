@@ -114,10 +114,10 @@ def train_step(
         axis_name=axis_name,
     )
     metrics = {"loss": -objective} | _metrics(terms)
-    violated = {
-        "posterior": violations(terms.constraints),
-        "prior": violations(terms.prior_constraints),
-    }
+    violated = None
+    if rule is not None:
+        seen = {"posterior": terms.constraints, "prior": terms.prior_constraints}
+        violated = violations(seen)
     if axis_name is not None:
         gradient, metrics, violated = jax.lax.pmean((gradient, metrics, violated), axis_name)
     multipliers = state.multipliers

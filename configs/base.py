@@ -138,6 +138,7 @@ def overlap(name: str) -> ConfigDict:
     attention(config)
     config.name = name
     config.train.epochs = 12
+    config.model.learned_scale = True  # sizes are constrained here, so the prior may learn them
     allow(config, *(f"F{i}" for i in range(1, 8)), "side")
     return config
 
@@ -146,8 +147,9 @@ def fixed(config: ConfigDict, **weights: float) -> None:
     """Multipliers set by hand, without `side`, which they were not tried with."""
     config.constraints.multipliers = "fixed"
     config.constraints.side = 0.0
-    config.constraints.tolerances = config.constraints.prior_tolerances = ConfigDict()
     config.constraints.weights = ConfigDict(weights)
+    for field in ("tolerances", "prior_tolerances", "prior_weights", "ramps"):
+        config.constraints[field] = ConfigDict()  # one each: what fills one is not in the others
 
 
 def fixed_overlap(config: ConfigDict) -> None:
@@ -277,6 +279,7 @@ def patches(config: ConfigDict) -> None:
     else:
         config.train.epochs = 60
     config.model.place_components = 1
+    config.model.learned_scale = False
     config.model.count_gap_weight = config.train.count_mix_until = 0.0
 
 
@@ -287,7 +290,6 @@ def paper(config: ConfigDict) -> None:
     """
     config.model.encoder = "raw"
     config.model.encoder_hidden = 0
-    config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_bound = 0.0
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
@@ -329,5 +331,4 @@ def apply(
     if config.method != "asr":
         fixed(config)  # and there are none
         config.model.learned_scale = False  # where nothing else constrains sizes
-        config.constraints.prior_weights = config.constraints.ramps = ConfigDict()
     return config

@@ -16,13 +16,12 @@ def get_config(argument: str = "asr") -> ConfigDict:
     # What is known of the digits' side, 12 of 50 pixels, is the same for every method.
     config.model.scale_prior = base.scale_prior(12, 50, 0.05)
     config.constraints.side = 12.0
-    config.model.learned_scale = True  # sizes are constrained here, so the prior may learn them
     presets = {"fixed": fixed, "patches": patches, "paper": paper, "quick": base.quick}
     return base.apply(config, argument, presets)
 
 
 def fixed(config: ConfigDict) -> None:
-    """Multipliers set by hand, and half a pixel of room on each side."""
+    """Multipliers set by hand, and half a pixel of room on each side; as it is, not yet run."""
     base.fixed_overlap(config)
     base.tight(config, 13.0, weight=20.0, ramp=(0.1, 0.4))
 
@@ -31,7 +30,6 @@ def patches(config: ConfigDict) -> None:
     """As `base.patches`, with boxes as large as F6 allows."""
     base.fixed_overlap(config)
     base.patches(config)
-    config.model.learned_scale = False
 
 
 def paper(config: ConfigDict) -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from asr_jax import number_constraints, overlap_constraints
+from asr_jax.constraints import default_tolerances
 from configs import (
     base,
     dsprites3,
@@ -302,6 +304,11 @@ def test_a_constraint_without_a_weight_is_only_reported():
     run = from_config(config)
     assert names(run.reported) == [*(f"F{i}" for i in range(1, 8)), "tight"]
     assert names(run.constraints) == [*(f"F{i}" for i in (1, 2, 3, 4, 5, 7)), "tight"]
+
+
+def test_tolerances_are_those_that_the_constraints_carry():
+    constraints = (*number_constraints((1, 3)), *overlap_constraints(side=12.0))
+    assert default_tolerances(constraints) == base.TOLERANCES
 
 
 def test_a_typo_in_a_section_is_refused_by_name():

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 
 import asr_jax
+from asr_jax.constraints import default_tolerances
 from asr_jax.constraints.multipliers import MOST
 from experiments.run.from_config import Run
 
@@ -16,7 +17,7 @@ AT_LIMIT = 0.99 * MOST
 def found(run: Run, multipliers: asr_jax.constraints.Multipliers) -> dict[str, dict[str, dict]]:
     """{posterior, prior} -> constraint -> its multiplier, violation (a running mean), tolerance."""
     tolerances = {
-        "posterior": {constraint.name: constraint.tolerance for constraint in run.constraints},
+        "posterior": default_tolerances(run.constraints),
         "prior": run.prior_tolerances,
     }
     return {

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from asr_jax import Scene, plots, processes
+from asr_jax.constraints import default_tolerances
 from asr_jax.training import PRIOR, WEIGHT
 from data_gen.scenes import Scenes
 from experiments.run import multipliers
@@ -125,7 +126,7 @@ def limits(run: Run) -> dict[str, float]:
     if run.rule is None:
         return {}
     of_prior = {PRIOR + name: value for name, value in run.prior_tolerances.items()}
-    return {c.name: c.tolerance for c in run.constraints} | of_prior
+    return default_tolerances(run.constraints) | of_prior
 
 
 def hardware() -> str:
