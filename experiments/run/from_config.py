@@ -153,7 +153,11 @@ def from_config(config: ConfigDict, canvas: tuple[int, int] | None = None) -> Ru
             f"{config.constraints.multipliers!r}"
         )
     trained = _tolerant if config.constraints.multipliers == "dual" else _weighted
-    constraints, rule = trained(reported, config.constraints)
+    constraints = trained(reported, config.constraints)
+    prior_weights, prior_tolerances = (
+        _of_prior(field, constraints, config.constraints)
+        for field in ("prior_weights", "prior_tolerances")
+    )
     return Run(
         name=config.name,
         method=config.method,
@@ -162,9 +166,9 @@ def from_config(config: ConfigDict, canvas: tuple[int, int] | None = None) -> Ru
         model=model,
         constraints=constraints,
         reported=reported,
-        prior_weights=_of_prior("prior_weights", constraints, config.constraints),
-        prior_tolerances=_of_prior("prior_tolerances", constraints, config.constraints),
-        rule=rule,
+        prior_weights=prior_weights,
+        prior_tolerances=prior_tolerances,
+        rule=_rule(constraints, prior_tolerances) if trained is _tolerant else None,
         optimizer=optimizer,
         train=train,
         evaluate=evaluate,
@@ -229,7 +233,7 @@ def _constraints(
 
 def _weighted(
     reported: tuple[asr_jax.Constraint, ...], settings: ConfigDict
-) -> tuple[tuple[asr_jax.Constraint, ...], None]:
+) -> tuple[asr_jax.Constraint, ...]:
     """Those that have a weight, with it and its ramp: a method trains with them."""
     _empty(settings, "dual", "tolerances", "prior_tolerances")
     weights, ramps = settings.weights, settings.ramps
@@ -243,25 +247,29 @@ def _weighted(
     constraints = (_changed(c, "weights", "weight", weights[c.name]) for c in constraints)
     ramps = {name: tuple(ramp) for name, ramp in ramps.items()}
     changed = (_changed(c, "ramps", "ramp", ramps.get(c.name)) for c in constraints)
-    return tuple(changed), None
+    return tuple(changed)
 
 
 def _tolerant(
     reported: tuple[asr_jax.Constraint, ...], settings: ConfigDict
-) -> tuple[tuple[asr_jax.Constraint, ...], Rule]:
-    """Those that have a tolerance, with it, and the rule that finds their multipliers."""
+) -> tuple[asr_jax.Constraint, ...]:
+    """Those that have a tolerance, with it: a method trains with them."""
     _empty(settings, "fixed", "weights", "prior_weights", "ramps")
     tolerances = settings.tolerances
     chosen = _chosen(reported, "tolerances", tolerances)
-    constraints = tuple(_changed(c, "tolerances", "tolerance", tolerances[c.name]) for c in chosen)
-    both = {"tolerances": default_tolerances(constraints)}
-    both |= {"prior_tolerances": _of_prior("prior_tolerances", constraints, settings)}
-    try:
-        dual(both)
+    return tuple(_changed(c, "tolerances", "tolerance", tolerances[c.name]) for c in chosen)
+
+
+def _rule(
+    constraints: tuple[asr_jax.Constraint, ...], prior_tolerances: Mapping[str, float]
+) -> Rule:
+    """How multipliers set themselves."""
+    tolerances = default_tolerances(constraints)
+    try:  # by the names that a config has for them
+        dual({"tolerances": tolerances, "prior_tolerances": prior_tolerances})
     except ValueError as error:
         raise ValueError(f"config.constraints: {error}") from error
-    posterior, prior = both.values()
-    return constraints, dual({"posterior": posterior, "prior": prior})
+    return dual({"posterior": tolerances, "prior": prior_tolerances})
 
 
 def _empty(settings: ConfigDict, multipliers: str, *fields: str) -> None:
