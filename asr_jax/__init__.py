@@ -23,7 +23,7 @@ from asr_jax.training import (
     train_seeds,
     train_steps,
 )
-from asr_jax.types import Gaussian, Latents, Mixture, Noise, Posterior, Prior, Terms
+from asr_jax.types import Gaussian, Latents, Lattice, Noise, Posterior, Prior, Terms
 
 __all__ = [
     "Checkpoints",
@@ -31,7 +31,7 @@ __all__ = [
     "CountChain",
     "Gaussian",
     "Latents",
-    "Mixture",
+    "Lattice",
     "Model",
     "ModelConfig",
     "Noise",

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from asr_jax import random_keys
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, values
+from asr_jax.constraints.places import of_places
 from asr_jax.distributions import CountChain, binary_concrete, kl, log_prob, mixed
 from asr_jax.generative import canvases, log_likelihood
 from asr_jax.images import to_float
@@ -40,13 +41,14 @@ def elbo(
     *,
     model: Model,
     constraints: Sequence[Constraint] = (),
+    prior_constraints: Sequence[Constraint] = (),
     presence_prior: jax.Array | None = None,
     count_mix: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> Terms:
     """The ELBO of each image and its terms, [B]; F_i is evaluated, the penalty is 0.
 
-    Arguments as in `elbo_with_penalty`.
+    Arguments as in `elbo_with_penalty`; `prior_constraints` are those with a prior weight.
 
     Raises:
       ValueError: images or keys that do not fit; a functional that does not return [B].
@@ -59,12 +61,26 @@ def elbo(
         count_mix,
         model=model,
         constraints=tuple(constraints),
+        prior_constraints=tuple(prior_constraints),
         axis_name=axis_name,
     )
 
 
-@functools.partial(jax.jit, static_argnames=("model", "constraints", "axis_name"))
-def _elbo(params, key, images, presence_prior, count_mix, *, model, constraints, axis_name):
+@functools.partial(
+    jax.jit, static_argnames=("model", "constraints", "prior_constraints", "axis_name")
+)
+def _elbo(
+    params,
+    key,
+    images,
+    presence_prior,
+    count_mix,
+    *,
+    model,
+    constraints,
+    prior_constraints,
+    axis_name,
+):
     keys = random_keys.per_image(key, len(images), axis_name)
     posterior = model.posterior(params, keys, images)
     terms, _ = elbo_terms(
@@ -74,6 +90,7 @@ def _elbo(params, key, images, presence_prior, count_mix, *, model, constraints,
         model=model,
         presence_prior=presence_prior,
         count_mix=count_mix,
+        prior_constraints=prior_constraints,
     )
     return terms.replace(constraints=values(constraints, posterior, model.config.canvas, axis_name))
 
@@ -157,10 +174,11 @@ def elbo_terms(
     model: Model,
     presence_prior: jax.Array | None = None,
     count_mix: jax.Array | None = None,
+    prior_constraints: Sequence[Constraint] = (),
 ) -> tuple[Terms, jax.Array]:
     """The ELBO on a given sample of the posterior of images [B, H, W], floats in [0, 1].
 
-    No constraints are evaluated.
+    No constraints on the posterior are evaluated.
 
     Returns:
       The terms, [B] each, and `count_scores` of the sample with the minus KLs for gains, [B, N]:
@@ -186,6 +204,10 @@ def elbo_terms(
     # Only objects that exist have something to encode.
     kl_shift, kl_scale, kl_appearance = (jnp.sum(exists * kls[name], axis=1) for name in LATENTS)
     scores = count_scores(prior, log_p, -sum(kls.values()), config)
+    constrained = {}
+    if prior_constraints:  # a price that the prior is to pay, not the posterior that it learns from
+        alone = model.prior(params, jax.lax.stop_gradient(latents))
+        constrained = of_places(prior_constraints, posterior, alone, config.canvas)
     terms = Terms(
         elbo=expected - kl_count - kl_shift - kl_scale - kl_appearance,
         log_likelihood=expected,
@@ -197,7 +219,7 @@ def elbo_terms(
         prior_penalty=jnp.zeros_like(expected),
         count_gap=_count_gap(posterior, scores, config),
         constraints={},
-        prior_constraints={},
+        prior_constraints=constrained,
     )
     return terms, scores
 

@@ -13,11 +13,11 @@ from typing import Any
 
 ENCODERS = ("attention", "patches", "raw")
 PRIORS = ("fixed", "learned")
+PLACE_PRIORS = ("gaussian", "relations")
 LIKELIHOODS = ("bernoulli", "gaussian")
 ESTIMATORS = ("marginal", "concrete")
 SCHEDULES = ("cosine", "constant")
 MAX_OBJECTS = 100  # steps of inference are unrolled: more would compile for hours
-MAX_COMPONENTS = 1024  # of a mixture, each with a Gaussian for every step of every image
 MAX_SIZE = 2**16  # of a layer or a window: the product of three still fits an index
 RENAMED = {"max_steps": "max_objects"}  # what files of before call a field -> its name
 
@@ -60,9 +60,10 @@ class ModelConfig:
     # that the prior expects. 0: none, the scale sees what the LSTM sees.
     scale_glimpse: float = 0.0
     prior: str = "learned"  # "fixed": independent objects; "learned": an LSTM
-    # Gaussians in the learned prior's p(shift): 1 cannot say "anywhere but there", a mixture can.
-    place_components: int = 1
-    learned_scale: bool = False  # the learned prior also moves p(scale | shift)
+    # The learned prior's p(shift): a "gaussian", or a density of "relations" to earlier boxes and
+    # to the canvas, which can say "anywhere but there".
+    place_prior: str = "gaussian"
+    learned_scale: bool = False  # the learned prior also moves p(scale)
     scale_prior: tuple[float, float] = (-1.0, 0.05)  # mean, variance of the side before sigmoid
     # p(n) where the count is inferred: a learned prior learns it, a fixed one is geometric, or
     # uniform over the possible counts if they are named.
@@ -87,15 +88,14 @@ class ModelConfig:
             object.__setattr__(self, field, tuple(getattr(self, field)))
         _one_of(self, "encoder", ENCODERS)
         _one_of(self, "prior", PRIORS)
+        _one_of(self, "place_prior", PLACE_PRIORS)
         _one_of(self, "likelihood", LIKELIHOODS)
         _one_of(self, "estimator", ESTIMATORS)
         for field in ("max_objects", "window", "appearance", "lstm", "head", "encoder_hidden"):
             _whole_number(self, field)
-        _whole_number(self, "place_components")
         if self.count is not None:
             _whole_number(self, "count")
         _within(self, "max_objects", 1, MAX_OBJECTS)
-        _within(self, "place_components", 1, MAX_COMPONENTS)
         for field in ("window", "appearance", "lstm", "head"):
             _within(self, field, 1, MAX_SIZE)
         for field, low in (("sigma", 1e-6), ("temperature", 1e-6), ("presence_prior", -1e6)):
@@ -133,10 +133,10 @@ class ModelConfig:
                 "scale_prior must be (mean, variance), a mean in [-10, 10] and a variance in "
                 f"[1e-6, 100], got {prior}"
             )
-        if self.place_components > 1 and self.prior != "learned":
+        if self.place_prior == "relations" and self.prior != "learned":
             raise ValueError(
-                f"place_components={self.place_components} needs prior='learned', got "
-                f"{self.prior!r}: set it 1"
+                f"place_prior='relations' needs prior='learned', got {self.prior!r}: set it "
+                "'gaussian'"
             )
         if self.learned_scale and self.prior != "learned":
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Distributions of posterior and prior: the count chain, Gaussians, mixtures, relaxed presence.
+"""Distributions of posterior and prior: the count chain, Gaussians, relaxed presence.
 
 The stop chain: u_t = sigmoid(presence_logits_t) is the probability of one more object at step t,
 so q(n = k) = (prod_{t <= k} u_t) (1 - u_{k+1}), the last factor absent for k = K (Eqns. 1, 4 and 5
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax.types import Gaussian, Mixture
+from asr_jax.types import Gaussian, Lattice
 
 # Log-odds that stand for certainty where the count is known: exp(-110) is exactly 0 in float32,
 # and its logarithm still finite, so that products with 0 are 0 and not NaN.
@@ -129,42 +129,30 @@ def gaussian(parameters: Gaussian) -> distrax.MultivariateNormalDiag:
     return distrax.MultivariateNormalDiag(parameters.loc, parameters.std)
 
 
-def mixture(parameters: Mixture) -> distrax.MixtureSameFamily:
-    """Arrays [..., M, D] -> a distribution with batch shape [...] over vectors of size D."""
-    return distrax.MixtureSameFamily(
-        distrax.Categorical(logits=parameters.log_weights),
-        distrax.MultivariateNormalDiag(parameters.loc, parameters.std),
-    )
+def log_prob(parameters: Gaussian | Lattice, value: jax.Array) -> jax.Array:
+    """log p(value) of values [..., D] -> [...], nats; of a lattice, the value it goes through.
+
+    On the canvas, which has an area of 4, the density of a lattice is exp(logit) over its integral,
+    the mean of the points times 4.
+    """
+    if isinstance(parameters, Gaussian):
+        return gaussian(parameters).log_prob(value)
+    points = parameters.logits.shape[-1]
+    log_integral = jax.nn.logsumexp(parameters.logits, axis=-1) + np.log(4 / points)
+    # d tanh(z) / dz = 1 - tanh(z)^2 = 4 / (e^z + e^-z)^2
+    log_slope = 2 * (np.log(2) - value - jax.nn.softplus(-2 * value))
+    return parameters.logit - log_integral + log_slope.sum(-1)
 
 
-def log_prob(parameters: Gaussian | Mixture, value: jax.Array) -> jax.Array:
-    """log p(value) of values [..., D] -> [...], nats."""
-    kind = mixture if isinstance(parameters, Mixture) else gaussian
-    return kind(parameters).log_prob(value)
-
-
-def kl(q: Gaussian, p: Gaussian | Mixture, sample: jax.Array) -> jax.Array:
-    """KL(q || p) -> [...], nats; exact between Gaussians, by a sample [..., D] of q to a mixture.
+def kl(q: Gaussian, p: Gaussian | Lattice, sample: jax.Array) -> jax.Array:
+    """KL(q || p) -> [...], nats; exact between Gaussians, else by a sample [..., D] of q.
 
     The latter is unbiased, -H(q) - log p(sample), and may be negative. The entropy of q is exact:
     where p is much wider than q, as over places, that leaves out nearly all of the noise.
     """
-    if isinstance(p, Mixture):
-        return -gaussian(q).entropy() - mixture(p).log_prob(sample)
+    if isinstance(p, Lattice):
+        return -gaussian(q).entropy() - log_prob(p, sample)
     return gaussian(q).kl_divergence(gaussian(p))
-
-
-def draw_from_mixture(p: Mixture, uniform: jax.Array, normal: jax.Array) -> jax.Array:
-    """A sample [..., D] from numbers [...] in (0, 1), which choose a component, and normal ones.
-
-    Gradients go to loc and std of the component that was chosen, exactly; none goes to the weights:
-    which component it is, is discrete.
-    """
-    below = jnp.cumsum(jnp.exp(p.log_weights), axis=-1)[..., :-1]  # rounding: the last has no end
-    chosen = jnp.sum(uniform[..., None] > below, axis=-1)  # [...]
-    index = chosen[..., None, None]
-    loc, std = (jnp.take_along_axis(x, index, axis=-2)[..., 0, :] for x in (p.loc, p.std))
-    return loc + std * normal
 
 
 def binary_concrete(logits: jax.Array, temperature: float) -> distrax.Logistic:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 
 from asr_jax.config import ModelConfig
-from asr_jax.distributions import draw_from_mixture, known_presence
-from asr_jax.networks import MLP, GaussianHead, LSTMStep, MixtureHead, lstm_start
-from asr_jax.types import Gaussian, Latents, Mixture, Noise, Posterior, Prior
+from asr_jax.distributions import known_presence
+from asr_jax.networks import MLP, GaussianHead, LSTMStep, lstm_start
+from asr_jax.placement import Placement
+from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior
 
 
 class FixedPrior(nn.Module):
@@ -52,11 +54,10 @@ class FixedPrior(nn.Module):
 
 
 class LearnedPrior(nn.Module):
-    """An LSTM over objects: p(n), p(shift^t | z^{<t}), p(scale^t | shift^t, z^{<t}); N(0, 1) looks.
+    """An LSTM over objects: p(n), p(scale^t | z^{<t}), p(shift^t | scale^t, z^{<t}); N(0, 1) looks.
 
-    p(shift) is a Gaussian, or a mixture of `place_components`, which can say "anywhere but there".
-    Gradients of its samples go to the components that were chosen, not to how likely they are: a
-    price on samples would be paid least by always choosing the same, safe ones.
+    A place has a Gaussian, or a density that knows what a box has to do with earlier ones and with
+    the canvas: `place_prior`.
 
     With `learned_scale=False` the scale keeps the fixed prior: where nothing else constrains
     sizes, a learned one drifts to boxes that cover everything.
@@ -68,62 +69,68 @@ class LearnedPrior(nn.Module):
         config = self.config
         mean, variance = config.scale_prior
         self.lstm = LSTMStep(config.lstm)
-        self.shift = (
-            GaussianHead(2, config.head)
-            if config.place_components == 1
-            else MixtureHead(config.place_components, config.head)
-        )
+        if config.place_prior == "relations":
+            self.place = Placement(config.canvas)
+        else:
+            self.shift = GaussianHead(2, config.head)
         if config.learned_scale:
             self.scale = GaussianHead(1, config.head, (mean, variance**0.5))
         if config.count is None:
             self.presence = nn.Sequential([nn.Dense(config.head), nn.relu, nn.Dense(1)])
 
-    def _step(self, state, previous):
-        """previous: [B, 3], shift and scale of the step before -> state, heads that need only h."""
-        state = self.lstm(state, previous)
-        h = state[1]
-        logits = self.presence(h)[..., 0] if self.config.count is None else jnp.zeros(h.shape[0])
-        return state, (h, logits, self.shift(h))
-
-    def _scale(self, h, shift) -> Gaussian:
+    def _scale(self, h) -> Gaussian:
         if self.config.learned_scale:
-            return self.scale(jnp.concatenate([h, shift], axis=-1))
-        return _scale_prior(self.config, shift.shape[:-1] + (1,))
+            return self.scale(h)
+        return _scale_prior(self.config, h.shape[:-1] + (1,))
 
     def __call__(self, latents: Latents, presence_prior: jax.Array | None = None) -> Prior:
         """p(. | z^{<t}) on given latents: the LSTM runs over them, shifted by one step.
 
         `presence_prior` is the fixed prior's: p(n) is learned here.
         """
+        config = self.config
         spatial_latents = jnp.concatenate([latents.shift, latents.scale], axis=-1)  # [B, K, 3]
         previous = jnp.pad(spatial_latents, [(0, 0), (1, 0), (0, 0)])[:, :-1]  # z^0 = 0
         batch, steps = previous.shape[:2]
-        state, outputs = lstm_start(batch, self.config.lstm), []
+        state, h = lstm_start(batch, config.lstm), []
         for t in range(steps):  # K is small: a plain loop is an unrolled scan
-            state, output = self._step(state, previous[:, t])
-            outputs.append(output)
-        h, logits, shift = jax.tree.map(lambda *x: jnp.stack(x, axis=1), *outputs)
-        if self.config.count is not None:
-            logits = known_presence((self.config.count,), batch, steps)
+            state = self.lstm(state, previous[:, t])
+            h.append(state[1])
+        h = jnp.stack(h, axis=1)  # [B, K, F]
+        if config.count is not None:
+            logits = known_presence((config.count,), batch, steps)
+        else:
+            logits = self.presence(h)[..., 0]
+        if config.place_prior == "relations":
+            shift = self.place(h, latents.shift, latents.scale)
+        else:
+            shift = self.shift(h)
         return Prior(
             presence_logits=logits,  # [B, K]
             shift=shift,
-            scale=self._scale(h, latents.shift),
+            scale=self._scale(h),
             appearance=_standard(latents.appearance.shape),
         )
 
     def sample(self, noise: Noise) -> tuple[Latents, Prior]:
         """Ancestral latents from noise [B, K, ...], and the distributions they came from."""
         batch, steps = noise.shift.shape[:2]
-        state, previous, drawn = lstm_start(batch, self.config.lstm), jnp.zeros((batch, 3)), []
+        state, previous = lstm_start(batch, self.config.lstm), jnp.zeros((batch, 3))
+        shift, scale = jnp.zeros((batch, 0, 2)), jnp.zeros((batch, 0, 1))
         for t in range(steps):
-            state, (h, _, p_shift) = self._step(state, previous)
-            shift = _draw_shift(p_shift, noise.shift[:, t], noise.presence[:, t])
-            p_scale = self._scale(h, shift)
-            scale = p_scale.loc + p_scale.std * noise.scale[:, t]
-            previous = jnp.concatenate([shift, scale], axis=-1)
-            drawn.append((shift, scale))
-        shift, scale = (jnp.stack(x, axis=1) for x in zip(*drawn, strict=True))
+            state = self.lstm(state, previous)
+            h = state[1]
+            p_scale = self._scale(h)
+            new_scale = p_scale.loc + p_scale.std * noise.scale[:, t]
+            if self.config.place_prior == "relations":
+                where, which = norm.cdf(noise.shift[:, t]), nn.sigmoid(noise.presence[:, t])
+                new_shift = self.place.draw(h, new_scale, (shift, scale), where, which)
+            else:
+                p_shift = self.shift(h)
+                new_shift = p_shift.loc + p_shift.std * noise.shift[:, t]
+            previous = jnp.concatenate([new_shift, new_scale], axis=-1)
+            shift = jnp.concatenate([shift, new_shift[:, None]], axis=1)
+            scale = jnp.concatenate([scale, new_scale[:, None]], axis=1)
         latents = Latents(shift, scale, noise.appearance)
         return latents, self(latents)
 
@@ -196,13 +203,6 @@ def _sample(prior: Prior, noise: Noise) -> Latents:
         scale=prior.scale.loc + prior.scale.std * noise.scale,
         appearance=prior.appearance.loc + prior.appearance.std * noise.appearance,
     )
-
-
-def _draw_shift(p: Gaussian | Mixture, normal, logistic) -> jax.Array:
-    """[B, 2]; logistic noise [B] chooses the component of a mixture: its sigmoid is uniform."""
-    if isinstance(p, Mixture):
-        return draw_from_mixture(p, nn.sigmoid(logistic), normal)
-    return p.loc + p.std * normal
 
 
 def _standard(shape) -> Gaussian:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asr_jax.config import ModelConfig
-from asr_jax.types import Gaussian, Mixture
+from asr_jax.types import Gaussian
 
 MIN_STD = 1e-4  # of every Gaussian, so that no density is unbounded
 PATCH, STRIDE = 7, 5  # pixels; neighbouring patches share two rows or columns
@@ -52,46 +52,6 @@ class GaussianHead(nn.Module):
         loc, raw_std = jnp.split(out, 2, axis=-1)
         start = float(np.log(np.expm1(self.initial[1] - MIN_STD)))
         return Gaussian(self.initial[0] + loc, nn.softplus(start + raw_std) + MIN_STD)
-
-
-class MixtureHead(nn.Module):
-    """A hidden ReLU layer, then weights, locs and stds of M Gaussians over shifts.
-
-    Untrained, for a zero input, they are equally likely and cover the canvas evenly: components
-    that start at one place would stay together.
-    """
-
-    components: int
-    hidden: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> Mixture:
-        """x: [..., X] -> a mixture of [..., M] Gaussians of [..., M, 2]."""
-        x = nn.relu(nn.Dense(self.hidden)(x))
-        out = nn.Dense(5 * self.components)(x).reshape(x.shape[:-1] + (self.components, 5))
-        loc, std = evenly(self.components)  # [M, 2]
-        start = np.log(np.expm1(std - MIN_STD))
-        loc, std, start = (
-            jnp.broadcast_to(jnp.float32(a), out.shape[:-1] + (2,)) for a in (loc, std, start)
-        )
-        return Mixture(
-            log_weights=jax.nn.log_softmax(out[..., 0]),
-            loc=loc + std * out[..., 1:3],  # a component moves in units of its own width
-            std=nn.softplus(start + out[..., 3:]) + MIN_STD,
-        )
-
-
-def evenly(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussians of shifts whose centres lie evenly on the canvas: locs and stds, [M, 2] each.
-
-    The centres are a Fibonacci lattice: one in each of M columns, and rows that are a golden ratio
-    apart. On the canvas a component is as wide as a square of its share of it, std half a side;
-    the tanh of a shift is steepest in the middle, so that stds grow to the edges.
-    """
-    i = np.arange(number)
-    golden = (np.sqrt(5) - 1) / 2
-    centre = 2 * np.stack([(i + 0.5) / number, (i * golden + 0.5) % 1], axis=-1) - 1
-    return np.arctanh(centre), number**-0.5 / (1 - centre**2)
 
 
 class LSTMStep(nn.Module):

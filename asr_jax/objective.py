@@ -2,8 +2,8 @@
 
     mean over images of ELBO(x) - sum_i weight_i max(F_i(q), 0)
 
-The penalty is on the posterior, from which the prior learns. It can be on samples of the prior as
-well: a Gaussian has tails, and generates what no posterior has seen unless it is told.
+The penalty is on the posterior, from which the prior learns. It can be on the places of the prior
+as well: a density has tails, and generates what no posterior has seen unless it is told.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from asr_jax import random_keys
 from asr_jax.bound import elbo
 from asr_jax.constraints.base import (
     Constraint,
     check_known,
     default_weights,
     penalty,
-    values,
 )
-from asr_jax.generative import as_posterior
 from asr_jax.model import Model, Params
 from asr_jax.types import Terms
 
@@ -60,9 +57,9 @@ def elbo_with_penalty(
       count_mix: share of a uniform distribution over the counts in the q(n) that the ELBO sees,
         traced, for a schedule: latents learn to explain an image with every n before q(n) has
         settled on one. None: of q(n) alone. Gap and constraints are of q(n) itself.
-      prior_weights: multipliers for some of the constraints, evaluated on samples of the prior,
-        one an image, instead of on the posterior; None: the prior learns from the posterior alone.
-        Their noise is another for one key than for the keys that it stands for.
+      prior_weights: multipliers for some of the constraints, evaluated on the places that the
+        prior would draw (`constraints.places`) instead of on the posterior; None: the prior learns
+        from the posterior alone.
       axis_name: the mapped axis over devices, where there is one. Noise follows the *global*
         index of an example, and constraints on the mean see every device's images, so that a
         batch split over devices gives the same values.
@@ -72,7 +69,8 @@ def elbo_with_penalty(
 
     Raises:
       ValueError: images or keys that do not fit; a constraint without a weight, or a weight (of
-        either kind) without a constraint; a functional that does not return [B].
+        either kind) without a constraint; a functional that does not return [B]; prior_weights for
+        a prior whose places are Gaussian, or for a constraint on the mean.
     """
     images, constraints = model.check(images), tuple(constraints)
     if prior_weights:
@@ -111,19 +109,16 @@ def _elbo_with_penalty(
         images,
         model=model,
         constraints=constraints,
+        prior_constraints=tuple(c for c in constraints if c.name in prior_weights),
         presence_prior=presence_prior,
         count_mix=count_mix,
         axis_name=axis_name,
     )
-    price = jnp.zeros_like(terms.elbo)  # [B]
-    terms = terms.replace(penalty=price + penalty(terms.constraints, weights))
-    if prior_weights:
-        keys = random_keys.per_image(random_keys.apart(key), len(images), axis_name)
-        latents, prior, _ = model.sample_latents(params, keys)
-        some = tuple(c for c in constraints if c.name in prior_weights)
-        found = values(some, as_posterior(prior, latents), model.config.canvas, axis_name)
-        paid = price + penalty(found, prior_weights)
-        terms = terms.replace(prior_penalty=paid, prior_constraints=found)
+    none = jnp.zeros_like(terms.elbo)  # [B]
+    terms = terms.replace(
+        penalty=none + penalty(terms.constraints, weights),
+        prior_penalty=none + penalty(terms.prior_constraints, prior_weights),
+    )
     objective = terms.elbo - terms.penalty - terms.prior_penalty
     if model.config.count_gap_weight:
         objective -= model.config.count_gap_weight * terms.count_gap

@@ -19,12 +19,15 @@ class Gaussian:
 
 
 @struct.dataclass
-class Mixture:
-    """A mixture of M diagonal Gaussians as plain arrays."""
+class Lattice:
+    """A density of shifts, known at one value and at the points of a lattice through it.
 
-    log_weights: jax.Array  # [..., M]  of weights that sum to 1
-    loc: jax.Array  # [..., M, D]
-    std: jax.Array  # [..., M, D]
+    On the canvas it is proportional to exp(logit); see `placement.py`.
+    """
+
+    logit: jax.Array  # [...]  of the value's centre
+    points: jax.Array  # [..., M, 2]  centres (x, y) in [-1, 1]
+    logits: jax.Array  # [..., M]
 
 
 @struct.dataclass
@@ -40,8 +43,8 @@ class Latents:
 class Noise:
     """The randomness of one sample; zeros give the means of the posterior's Gaussians.
 
-    A sample of the prior has no relaxed presence; what that is drawn with chooses the component of
-    a mixture instead.
+    A sample of the prior has no relaxed presence; what that is drawn with chooses among the points
+    of a lattice instead.
     """
 
     presence: jax.Array  # [B, K]  standard logistic
@@ -71,7 +74,7 @@ class Prior:
     """p(z, n), each step conditioned on the latents of the steps before it."""
 
     presence_logits: jax.Array  # [B, K]
-    shift: Gaussian | Mixture  # [B, K, 2]; of a mixture [B, K, M] and [B, K, M, 2]
+    shift: Gaussian | Lattice  # [B, K, 2]; of a lattice [B, K] and [B, K, M]
     scale: Gaussian  # [B, K, 1]
     appearance: Gaussian  # [B, K, D]
 
@@ -87,8 +90,8 @@ class Terms:
     kl_scale: jax.Array  # [B]
     kl_appearance: jax.Array  # [B]
     penalty: jax.Array  # [B]  sum_i weight_i max(F_i, 0)
-    prior_penalty: jax.Array  # [B]  the same of a sample of the prior, with weights of its own
+    prior_penalty: jax.Array  # [B]  the same of the prior's places, with weights of its own
     # [B]  KL(q*(n) || q(n)), q* the best count posterior of the sample; 0 if it is not trained with
     count_gap: jax.Array
     constraints: dict[str, jax.Array]  # F_i of the posterior, each [B]
-    prior_constraints: dict[str, jax.Array]  # F_i of the sample of the prior, where it has weights
+    prior_constraints: dict[str, jax.Array]  # of the prior's places, see `constraints/places.py`

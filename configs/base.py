@@ -52,7 +52,7 @@ def base() -> ConfigDict:
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.prior = "learned"
-    config.model.place_components = 1
+    config.model.place_prior = "gaussian"
     config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_prior = 0.0
@@ -75,9 +75,9 @@ def base() -> ConfigDict:
     # What is named there is trained with, the other constraints are only reported.
     config.constraints.multipliers = "fixed"
     config.constraints.tolerances = ConfigDict()  # name -> its allowed mean, in its own unit
-    config.constraints.prior_tolerances = ConfigDict()  # the same on samples of the learned prior
+    config.constraints.prior_tolerances = ConfigDict()  # the same of the learned prior's places
     config.constraints.weights = ConfigDict()  # name -> multiplier
-    config.constraints.prior_weights = ConfigDict()  # the same on samples of the learned prior
+    config.constraints.prior_weights = ConfigDict()  # the same of the learned prior's places
     config.constraints.ramps = ConfigDict()  # name -> (start, end), fractions of the run
 
     config.optimizer = ConfigDict()  # fields of asr_jax.OptimizerConfig
@@ -114,9 +114,9 @@ def base() -> ConfigDict:
 
 
 def attention(config: ConfigDict) -> None:
-    """A posterior that attends to places, and a learned prior that is a mixture over them."""
+    """A posterior that attends to places, and a learned prior that knows of earlier boxes."""
     config.model.encoder = "attention"
-    config.model.place_components = 16
+    config.model.place_prior = "relations"
 
 
 # What is allowed on average, in nats (number, balance) and pixels: the same for all data sets.
@@ -124,6 +124,8 @@ TOLERANCES = dict(
     **dict(number=0.005, balance=0.02),
     **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
 )
+# The same of the places that the prior would draw.
+PRIOR_TOLERANCES = dict(F1=0.04, F2=0.01, F3=0.01, F4=0.01, F5=0.01)
 
 
 def allow(config: ConfigDict, *names: str) -> None:
@@ -140,6 +142,7 @@ def overlap(name: str) -> ConfigDict:
     config.train.epochs = 12
     config.model.learned_scale = True  # sizes are constrained here, so the prior may learn them
     allow(config, *(f"F{i}" for i in range(1, 8)), "side")
+    config.constraints.prior_tolerances = ConfigDict(PRIOR_TOLERANCES)
     return config
 
 
@@ -278,7 +281,7 @@ def patches(config: ConfigDict) -> None:
         config.model.encoder_hidden = 512  # see asr_jax.networks.PatchEncoder
     else:
         config.train.epochs = 60
-    config.model.place_components = 1
+    config.model.place_prior = "gaussian"
     config.model.learned_scale = False
     config.model.count_gap_weight = config.train.count_mix_until = 0.0
 
@@ -327,7 +330,7 @@ def apply(
     # A method is a prior and constraints, nothing else.
     config.model.prior = "fixed" if config.method == "air" else "learned"
     if config.method == "air":
-        config.model.place_components = 1  # its prior is fixed
+        config.model.place_prior = "gaussian"  # it is fixed
     if config.method != "asr":
         fixed(config)  # and there are none
         config.model.learned_scale = False  # where nothing else constrains sizes

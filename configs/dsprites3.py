@@ -40,7 +40,6 @@ def patches(config: ConfigDict) -> None:
     fixed(config)
     base.patches(config)
     config.model.scale_glimpse = 1.3
-    config.constraints.prior_weights = ConfigDict(dict(F1=20.0, F2=20.0, F3=20.0, F4=20.0, F5=20.0))
     base.tight(config, 11.0, weight=5.0, ramp=(0.4, 0.8))
 
 

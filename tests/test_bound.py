@@ -22,10 +22,9 @@ from tests.small import (
     small_params,
     with_leaf,
 )
-from tests.test_distributions import mixture_logpdf
 
 MODEL = small_model()  # a learned prior, and a count that is inferred
-MIXTURE = small_model(place_components=3)
+RELATIONS = small_model(place_prior="relations")
 FIXED = small_model(prior="fixed", presence_prior=-0.5)
 KNOWN = small_model(count=2)
 POSSIBLE = small_model(prior="fixed", possible_counts=(1, 3), presence_bound=2.0)
@@ -110,14 +109,21 @@ def test_marginal_elbo_equals_a_float64_sum_over_n(model):
     assert np.min(divergences) >= 0
 
 
-def test_the_kl_of_places_to_a_mixture_is_by_the_posteriors_own_sample():
+def lattice_logpdf(p, shift):
+    """log p(shift) in float64 of the shifts [...] that a lattice goes through, by its points."""
+    logit, logits = np.float64(p.logit), np.float64(p.logits)
+    log_integral = logsumexp(logits, axis=-1) + np.log(4 / logits.shape[-1])
+    return logit - log_integral + np.log(1 - np.square(np.tanh(np.float64(shift)))).sum(-1)
+
+
+def test_the_kl_of_places_to_a_lattice_is_by_the_posteriors_own_sample():
     """-H(q) - log p(z) in float64, for objects that exist; the rest is as with a Gaussian."""
-    params = more_objects(MIXTURE)
-    posterior, prior, _ = parts(MIXTURE, params)
+    params = more_objects(RELATIONS)
+    posterior, prior, _ = parts(RELATIONS, params)
     exists = np.exp(np.cumsum(log_expit(posterior.presence_logits), axis=1))  # [B, K]
     entropy = norm.entropy(0, posterior.shift.std).sum(-1)
-    log_p = mixture_logpdf(prior.shift, posterior.latents.shift)
-    terms = elbo(params, KEY, IMAGES, model=MIXTURE)
+    log_p = lattice_logpdf(prior.shift, posterior.latents.shift)
+    terms = elbo(params, KEY, IMAGES, model=RELATIONS)
     np.testing.assert_allclose(terms.kl_shift, (exists * (-entropy - log_p)).sum(1), rtol=1e-5)
     of_scale = (exists * kl(posterior.scale, prior.scale)).sum(1)
     np.testing.assert_allclose(terms.kl_scale, of_scale, rtol=1e-5, atol=1e-5)

@@ -24,9 +24,7 @@ WRONG = [  # of a model: a field, its value, what is said
     ("head", 0, "head must lie in [1, 65536], got 0"),
     ("max_objects", 2.5, "max_objects must be a whole number, got 2.5"),
     ("window", 28.0, "window must be a whole number, got 28.0"),
-    ("place_components", 0, "place_components must lie in [1, 1024], got 0"),
-    ("place_components", 1025, "place_components must lie in [1, 1024], got 1025"),
-    ("place_components", 8.0, "place_components must be a whole number, got 8.0"),
+    ("place_prior", "mixture", "place_prior must be one of gaussian, relations, got 'mixture'"),
     ("encoder_hidden", True, "encoder_hidden must be a whole number, got True"),
     ("count", "3", "count must be a whole number, got '3'"),
     ("sigma", 0.0, "sigma must lie in [1e-06, 1e+06], got 0.0"),
@@ -89,9 +87,9 @@ def test_configuration_errors_begin_with_the_field_and_name_value_and_rule(field
             {"encoder_hidden": 0},
         ),
         (
-            {"place_components": 8, "prior": "fixed"},
-            "place_components=8 needs prior='learned', got 'fixed': set it 1",
-            {"place_components": 1},
+            {"place_prior": "relations", "prior": "fixed"},
+            "place_prior='relations' needs prior='learned', got 'fixed': set it 'gaussian'",
+            {"place_prior": "gaussian"},
         ),
         (
             {"learned_scale": True, "prior": "fixed"},

@@ -15,16 +15,12 @@ from asr_jax.distributions import (
     CountChain,
     binary_concrete,
     bounded,
-    draw_from_mixture,
     gaussian,
-    kl,
     known_presence,
-    log_prob,
     mixed,
-    mixture,
     restrict,
 )
-from asr_jax.types import Gaussian, Mixture
+from asr_jax.types import Gaussian
 
 LOGITS = np.array([[0.3, -1.2, 2.0, 0.7], [-3.0, 4.0, -0.5, 1.5], [5.0, 5.0, 5.0, -5.0]])
 OTHER = np.array([[-0.4, 0.9, 0.1, -2.0], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, -3.0, 4.0]])
@@ -274,150 +270,6 @@ def test_gaussian_kl_equals_monte_carlo():
     )
     assert np.all(error < 0.02)  # what follows can tell apart what it should
     assert np.all(np.abs(got - log_ratio.mean(0)) < 4 * error)
-
-
-def mixture_logpdf(p, z):
-    """log p(z) of values [..., D] in float64, whatever p is made of -> [...]."""
-    log_w, loc, std = (np.asarray(x, np.float64) for x in (p.log_weights, p.loc, p.std))
-    each = scipy.stats.norm.logpdf(np.asarray(z, np.float64)[..., None, :], loc, std).sum(-1)
-    return scipy.special.logsumexp(log_w + each, axis=-1)
-
-
-def some_mixture(batch=(), components=3, seed=5):
-    """Components of different weights that are apart by a few of their stds, in float64."""
-    rng = np.random.default_rng(seed)
-    shape = (*batch, components)
-    log_w = scipy.special.log_softmax(rng.normal(size=shape), axis=-1)
-    return Mixture(log_w, rng.normal(size=(*shape, 2)), rng.uniform(0.2, 0.8, (*shape, 2)))
-
-
-def test_mixture_density_equals_scipy():
-    p = some_mixture((4,))
-    z = np.random.default_rng(6).normal(size=(4, 2))
-    z[0] = 40.0  # where every component is exp(-10,000)
-    got = log_prob(jax.tree.map(jnp.float32, p), jnp.float32(z))
-    np.testing.assert_allclose(got, mixture_logpdf(p, z), rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(got, mixture(jax.tree.map(jnp.float32, p)).log_prob(z))
-
-
-def test_kl_to_a_mixture_is_unbiased_by_one_sample():
-    """Against the integral over a grid; gradients of loc and std against those of the integral."""
-    p, number = some_mixture(), 40_000
-    q = Gaussian(np.array([0.2, -0.4]), np.array([0.5, 0.3]))
-    noise = np.random.default_rng(7).normal(size=(number, 2))
-    axis = np.linspace(-6, 6, 601)  # stds: the Riemann sum of a Gaussian is exact
-    unit = np.stack(np.meshgrid(axis, axis), -1)
-    weight = np.exp(-0.5 * np.square(unit).sum(-1))
-
-    def integral(loc, std):
-        z = loc + std * unit
-        log_ratio = scipy.stats.norm.logpdf(z, loc, std).sum(-1) - mixture_logpdf(p, z)
-        return np.sum(weight * log_ratio) / np.sum(weight)
-
-    def of_samples(loc, std, noise):  # [number]
-        own = Gaussian(*(jnp.broadcast_to(x, noise.shape) for x in (loc, std)))
-        there = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(noise), *x.shape)), p32)
-        return kl(own, there, own.loc + own.std * noise)
-
-    p32 = jax.tree.map(jnp.float32, p)
-    loc, std = jnp.float32(q.loc), jnp.float32(q.std)
-    got = np.float64(of_samples(loc, std, jnp.float32(noise)))
-    error = got.std() / np.sqrt(number)
-    assert error < 0.01
-    assert got.mean() == pytest.approx(integral(q.loc, q.std), abs=4 * error)
-    one = jax.vmap(lambda e: jax.grad(lambda *x: of_samples(*x, e[None])[0], (0, 1))(loc, std))
-    for k, gradients in enumerate(one(jnp.float32(noise))):
-        for d in range(2):
-            step = 1e-4 * np.eye(2)[d]
-            moved = [
-                integral(q.loc + s * step * (k == 0), q.std + s * step * (k == 1)) for s in (1, -1)
-            ]
-            expected = (moved[0] - moved[1]) / 2e-4
-            some = np.float64(gradients[:, d])
-            assert some.mean() == pytest.approx(expected, abs=4 * some.std() / np.sqrt(number))
-
-
-def test_kl_to_a_mixture_of_equals_is_that_of_gaussians_on_average():
-    q, p = gaussians()
-    same = Mixture(np.log([[0.2, 0.8]] * 2), *(np.repeat(x[:, None], 2, 1) for x in (p.loc, p.std)))
-    q, p, same = jax.tree.map(jnp.float32, (q, p, same))
-    number = 20_000
-    noise = jax.random.normal(jax.random.key(0), (number, 2, 3))
-    got = jax.jit(jax.vmap(lambda e: kl(q, same, q.loc + q.std * e)))(noise)  # [number, 2]
-    error = np.std(got, axis=0) / np.sqrt(number)
-    expected = kl(q, p, q.loc)  # in closed form, tested above
-    assert np.all(np.abs(np.mean(got, axis=0) - expected) < 4 * error)
-
-
-def test_samples_of_a_mixture_follow_its_density():
-    """Counts in cells, by the chi-square test; a cell's probability is a sum of products."""
-    p, number = some_mixture(), 20_000
-    rng = np.random.default_rng(8)
-    uniform, normal = rng.uniform(size=number), rng.normal(size=(number, 2))
-    many = jax.tree.map(lambda x: jnp.broadcast_to(jnp.float32(x), (number, *x.shape)), p)
-    z = np.float64(draw_from_mixture(many, jnp.float32(uniform), jnp.float32(normal)))
-    edges = np.array([-np.inf, -1.2, -0.6, 0.0, 0.6, 1.2, np.inf])
-    cdf = scipy.stats.norm.cdf(edges[:, None, None], p.loc, p.std)  # [E, M, 2]
-    x, y = np.moveaxis(np.diff(cdf, axis=0), -1, 0)  # [E - 1, M]
-    expected = number * np.einsum("m,im,jm->ij", np.exp(p.log_weights), x, y)
-    found, _, _ = np.histogram2d(z[:, 0], z[:, 1], bins=[np.clip(edges, -99, 99)] * 2)
-    large = expected > 5  # where the test's distribution is what it says
-    assert large.sum() > 12
-    counts, chances = (np.append(a[large], a[~large].sum()) for a in (found, expected))
-    assert scipy.stats.chisquare(counts, chances).pvalue > 0.01
-
-
-def test_a_uniform_number_chooses_the_component():
-    p = jax.tree.map(jnp.float32, some_mixture((1,)))
-    p = p.replace(log_weights=jnp.log(jnp.array([[0.2, 0.5, 0.3 - 1e-6]])))  # less than 1 in all
-    normal = jnp.array([[0.3, -2.0]])
-    for uniform, chosen in ((0.0, 0), (0.19, 0), (0.21, 1), (0.69, 1), (0.71, 2), (1.0, 2)):
-        expected = p.loc[0, chosen] + p.std[0, chosen] * normal[0]
-        got = jax.jit(draw_from_mixture)(p, jnp.array([uniform]), normal)
-        np.testing.assert_allclose(got[0], expected, rtol=1e-6)
-
-
-def test_gradients_of_mixture_samples_are_those_of_the_expectation_but_for_the_weights():
-    """E f of f = (x + 2 y)^2 and of a cosine in closed form, by differences in float64."""
-    p, number = some_mixture(), 40_000
-    rng = np.random.default_rng(9)
-    uniform, normal = (
-        jnp.float32(x) for x in (rng.uniform(size=number), rng.normal(size=(number, 2)))
-    )
-    direction = np.array([1.0, 2.0])
-
-    def expectation(log_w, loc, std):
-        w = scipy.special.softmax(log_w)
-        mean, variance = loc @ direction, np.square(std) @ np.square(direction)
-        return np.array([w @ (mean**2 + variance), w @ (np.cos(mean) * np.exp(-variance / 2))])
-
-    def of_a_sample(p, uniform, normal):
-        z = draw_from_mixture(p, uniform, normal)
-        x = z @ jnp.float32(direction)
-        return jnp.stack([x**2, jnp.cos(x)])
-
-    p32 = jax.tree.map(jnp.float32, p)
-    logits = p32.log_weights  # as a network has them: any numbers
-
-    def of_parameters(logits, loc, std, *noise):
-        return of_a_sample(Mixture(jax.nn.log_softmax(logits), loc, std), *noise)
-
-    jacobian = jax.jit(jax.vmap(jax.jacrev(of_parameters, (0, 1, 2)), (None,) * 3 + (0, 0)))
-    found = jacobian(logits, p32.loc, p32.std, uniform, normal)
-    parameters = (p.log_weights, p.loc, p.std)
-    np.testing.assert_array_equal(found[0], 0)  # which component it is, is discrete
-    for k, gradients in enumerate(found[1:], 1):  # [number, 2, ...]
-        for index in np.ndindex(*parameters[k].shape):
-            moved = []
-            for step in (1e-5, -1e-5):
-                there = [x.copy() for x in parameters]
-                there[k][index] += step
-                moved.append(expectation(*there))
-            expected = (moved[0] - moved[1]) / 2e-5
-            one = np.float64(gradients[(slice(None), slice(None), *index)])  # [number, 2]
-            error = one.std(0) / np.sqrt(number)
-            assert np.all(error < 0.5)
-            assert np.all(np.abs(one.mean(0) - expected) < 4 * error), (k, index)
 
 
 CONCRETE = [(0.7, 0.5), (-1.5, 1.0), (2.0, 0.2)]  # logit, temperature

@@ -19,6 +19,8 @@ from asr_jax.generative import (
     prior_module,
 )
 from asr_jax.inference import draw_noise
+from asr_jax.networks import LSTMStep, lstm_start
+from asr_jax.placement import Placement
 from asr_jax.types import Latents
 
 STEPS, CODE = 3, 2
@@ -139,19 +141,11 @@ EARLIER = np.tril(np.ones((STEPS, STEPS), bool), -1)  # s < t
 NOW = np.eye(STEPS, dtype=bool)
 
 
-@pytest.mark.parametrize("name", ["shift", "presence"])
+@pytest.mark.parametrize("name", ["shift", "scale", "presence"])
 def test_learned_prior_depends_on_earlier_objects_only(influence, name):
     for found in influence[name][:2]:  # on shift and scale
         np.testing.assert_array_equal(found[~EARLIER], 0)
         assert np.all(found[EARLIER] > 1e-6)
-
-
-def test_learned_scale_depends_on_the_shift_of_its_own_object_too(influence):
-    on_shift, on_scale, _ = influence["scale"]
-    np.testing.assert_array_equal(on_shift[~(EARLIER | NOW)], 0)
-    assert np.all(on_shift[EARLIER | NOW] > 1e-6)
-    np.testing.assert_array_equal(on_scale[~EARLIER], 0)
-    assert np.all(on_scale[EARLIER] > 1e-6)
 
 
 def test_learned_prior_neither_reads_nor_predicts_appearance(influence):
@@ -208,37 +202,38 @@ def test_learned_prior_samples_agree_with_its_density(learned_scale):
     assert np.abs(again.shift.loc[:, 1] - again.shift.loc[:, 2]).max() > 1e-2
 
 
-def test_a_mixture_prior_samples_the_component_that_its_noise_chooses():
-    config = dataclasses.replace(CONFIG, place_components=4)
+def test_a_prior_of_relations_draws_what_its_density_is_of():
+    """Sides from their Gaussian, places from the placement's own draw, step after step."""
+    config = dataclasses.replace(CONFIG, place_prior="relations")
     apply, params = learned(config)
     noise = draw_noise(keys_of(1, 8), CONFIG)
     latents, p = jax.jit(partial(LearnedPrior(config).apply, method="sample"))(params, noise)
     again = apply(params, latents)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), p, again)
-    weights = np.exp(np.float64(again.shift.log_weights))  # [B, K, M]
-    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
-    chosen = []
-    for b, t in np.ndindex(8, STEPS):
-        u, below = sigmoid(noise.presence[b, t]), np.cumsum(weights[b, t])
-        m = next(m for m in range(4) if u < below[m] or m == 3)
-        loc, std = (np.float64(x[b, t, m]) for x in (again.shift.loc, again.shift.std))
-        expected = loc + std * np.float64(noise.shift[b, t])
-        np.testing.assert_allclose(latents.shift[b, t], expected, rtol=1e-5, atol=1e-5)
-        chosen.append(m)
-    assert len(set(chosen)) > 2
+    expected = np.float64(again.scale.loc) + np.float64(again.scale.std) * np.float64(noise.scale)
+    np.testing.assert_allclose(latents.scale, expected, rtol=1e-5, atol=1e-5)
+    place = {"params": params["params"]["place"]}
+    states = states_of(params, latents)
+    for t in range(STEPS):
+        where = scipy.stats.norm.cdf(noise.shift[:, t])
+        earlier = latents.shift[:, :t], latents.scale[:, :t]
+        arguments = latents.scale[:, t], earlier, jnp.float32(where)
+        which = jnp.float32(sigmoid(noise.presence[:, t]))
+        draw = jax.jit(partial(Placement(CONFIG.canvas).apply, method="draw"))
+        drawn = draw(place, states[:, t], *arguments, which)
+        np.testing.assert_allclose(drawn, latents.shift[:, t], rtol=1e-3, atol=1e-3)
 
 
-def test_a_mixture_depends_on_earlier_objects_only():
-    apply, params = learned(dataclasses.replace(CONFIG, place_components=4))
-
-    def outputs(latents):
-        p = apply(params, latents).shift
-        return jnp.concatenate([p.log_weights, p.loc[..., 0], p.std[..., 0]], -1)[0]  # [K, 3M]
-
-    jacobian = jax.jit(jax.jacrev(outputs))(some_latents(2, 1))
-    for found in (np.abs(x) for x in (jacobian.shift, jacobian.scale)):  # [K, 3M, B, K, Y]
-        np.testing.assert_array_equal(found.max((1, 2, 4))[~EARLIER], 0)
-        assert np.all(found.max((2, 4)).transpose(0, 2, 1)[EARLIER] > 1e-7)  # each of the 3M
+def states_of(params, latents):
+    """h of the prior's LSTM before every object, [B, K, F]."""
+    spatial = jnp.concatenate([latents.shift, latents.scale], axis=-1)
+    state, previous, found = lstm_start(len(spatial), CONFIG.lstm), jnp.zeros((8, 3)), []
+    for t in range(STEPS):
+        lstm = {"params": params["params"]["lstm"]}
+        state = LSTMStep(CONFIG.lstm).apply(lstm, state, previous)
+        found.append(state[1])
+        previous = spatial[:, t]
+    return jnp.stack(found, axis=1)
 
 
 @pytest.mark.parametrize("kind", ["fixed", "learned"])

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from asr_jax import Mixture, elbo, iwae
+from asr_jax import Lattice, elbo, iwae
 from asr_jax.generative import canvases, log_likelihood
 from tests.small import (
     PRESENCE_KERNEL,
@@ -17,8 +17,8 @@ from tests.small import (
     small_params,
     with_leaf,
 )
-from tests.test_bound import bernoulli
-from tests.test_distributions import enumerated_pmf, mixture_logpdf
+from tests.test_bound import bernoulli, lattice_logpdf
+from tests.test_distributions import enumerated_pmf
 
 MODEL, IMAGES = small_model(), small_images()
 
@@ -27,7 +27,7 @@ MODEL, IMAGES = small_model(), small_images()
     "changes",
     [
         {},
-        {"place_components": 3},
+        {"place_prior": "relations"},
         {"prior": "fixed", "possible_counts": (1, 3)},
         {"count": 2},
         {"count": 0},
@@ -53,8 +53,8 @@ def test_the_bound_is_a_float64_mean_of_importance_weights(changes):
                     z = np.float64(getattr(posterior.latents, name)[b, :n])
                     for sign, of in ((1, getattr(prior, name)), (-1, getattr(posterior, name))):
                         of = jax.tree.map(lambda x, b=b, n=n: np.float64(x[b, :n]), of)
-                        if isinstance(of, Mixture):
-                            ratio += sign * mixture_logpdf(of, z).sum()
+                        if isinstance(of, Lattice):
+                            ratio += sign * lattice_logpdf(of, z).sum()
                         else:
                             ratio += sign * norm.logpdf(z, of.loc, of.std).sum()
                 canvas = objects[b, :n].sum(0)

@@ -5,18 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import logsumexp
-from scipy.stats import norm
 
 from asr_jax.config import ModelConfig
 from asr_jax.networks import (
     MLP,
     GaussianHead,
     LSTMStep,
-    MixtureHead,
     PatchEncoder,
     encode_image,
-    evenly,
     extract_patches,
 )
 
@@ -139,38 +135,6 @@ def test_gaussian_head_keeps_a_positive_std():
     head = GaussianHead(1, 0)
     params = {"params": {"Dense_0": {"kernel": jnp.array([[0.0, -1.0]]), "bias": jnp.zeros(2)}}}
     np.testing.assert_allclose(head.apply(params, jnp.array([[500.0]])).std, 1e-4, rtol=1e-6)
-
-
-@pytest.mark.parametrize("components", [8, 13, 64])
-def test_an_untrained_mixture_covers_the_canvas_evenly(components):
-    """Each of 4 x 4 fields of the canvas gets a sixteenth of the probability, by and large."""
-    head, x = MixtureHead(components, 6), jnp.zeros((2, 4))
-    out = head.apply(head.init(jax.random.key(0), x), x)
-    assert out.log_weights.shape == (2, components)
-    assert out.loc.shape == out.std.shape == (2, components, 2)
-    np.testing.assert_allclose(out.log_weights, -np.log(components), rtol=1e-6)
-    with np.errstate(divide="ignore"):
-        edges = np.arctanh([-1, -0.5, 0, 0.5, 1])[:, None, None]
-    x, y = np.moveaxis(np.diff(norm.cdf(edges, out.loc[0], out.std[0]), axis=0), -1, 0)  # [4, M]
-    fields = 16 * (x @ y.T) / components
-    assert 0.5 < fields.min() and fields.max() < 1.5, fields
-
-
-def test_mixture_head_equals_float64_numpy():
-    head = MixtureHead(3, 6)
-    x = np.random.default_rng(3).normal(size=(5, 4))
-    params = randomised(head.init(jax.random.key(0), jnp.float32(x)))
-    out = head.apply(params, jnp.float32(x))
-    first, second = (float64(params["params"][f"Dense_{k}"]) for k in range(2))
-    y = np.maximum(x @ first["kernel"] + first["bias"], 0) @ second["kernel"] + second["bias"]
-    y = y.reshape(5, 3, 5)
-    np.testing.assert_allclose(
-        out.log_weights, y[..., 0] - logsumexp(y[..., 0], axis=1, keepdims=True), atol=1e-5
-    )
-    loc, std = evenly(3)  # tested above
-    np.testing.assert_allclose(out.loc, loc + std * y[..., 1:3], rtol=1e-5, atol=1e-5)
-    expected = softplus(np.log(np.expm1(std - 1e-4)) + y[..., 3:]) + 1e-4
-    np.testing.assert_allclose(out.std, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import log_expit
-from scipy.stats import norm
 
 from asr_jax import Constraint, elbo, elbo_with_penalty, number_constraints
 from tests.small import (
@@ -20,7 +19,6 @@ from tests.test_bound import (
     FIXED,
     IMAGES,
     KEY,
-    MIXTURE,
     MODEL,
     OVERLAP,
     log_q_n,
@@ -88,40 +86,6 @@ def test_the_penalty_is_the_weighted_sum_of_positive_parts():
         for objective, terms in found:
             np.testing.assert_allclose(objective, np.mean(terms.elbo - terms.penalty), rtol=1e-6)
     assert len(TRACES) == 1  # other weights, and equal constraints, do not compile again
-
-
-@pytest.mark.parametrize("model", [MODEL, MIXTURE], ids=["gaussian", "mixture"])
-def test_the_penalty_on_the_prior_is_an_expectation_over_its_own_samples(model):
-    """The first object's place has seen nothing: E max(x, 0) of its Gaussians in closed form."""
-    params, number = small_params(model, seed=6), 4_000
-
-    def penalty(params, images, prior_weights):
-        found = elbo_with_penalty(
-            params, KEY, images, model=model, constraints=sides(), prior_weights=prior_weights
-        )
-        return found[1].prior_penalty.mean(), found
-
-    same = np.repeat(IMAGES[:1], number, axis=0)
-    (mean, (objective, terms)), gradient = jax.value_and_grad(penalty, has_aux=True)(
-        params, same, {"high": 3.0}
-    )
-    prior = parts(model, params)[1].shift
-    loc, std = prior.loc[0, 0, ..., 0], prior.std[0, 0, ..., 0]  # of x; [M] of a mixture
-    weights = np.exp(prior.log_weights[0, 0]) if model is MIXTURE else 1
-    expected = 3 * np.sum(weights * (std * norm.pdf(loc / std) + loc * norm.cdf(loc / std)))
-    error = float(np.std(terms.prior_penalty)) / np.sqrt(number)
-    assert mean == pytest.approx(expected, abs=4 * error)
-    total = np.mean(terms.elbo - terms.penalty - terms.prior_penalty)
-    np.testing.assert_allclose(objective, total, rtol=1e-6)
-    # What is asked of the posterior is as before, and only the prior is moved by the other.
-    _, (_, without) = penalty(params, same[:4], None)
-    np.testing.assert_array_equal(without.prior_penalty, 0)
-    for name in ("elbo", "penalty"):
-        few, many = getattr(without, name), getattr(terms, name)[:4]
-        np.testing.assert_allclose(many, few, rtol=1e-5, atol=1e-5)
-    largest = jax.tree.map(lambda x: np.abs(x).max(), gradient)
-    assert max(jax.tree.leaves((largest["inference"], largest["decoder"]))) == 0
-    assert max(jax.tree.leaves(largest["prior"])) > 1e-2
 
 
 def test_a_misspelt_weight_is_refused_with_the_names_that_there_are():

@@ -1,5 +1,5 @@
-"""Structural constraints: the framework (`base`), R_num (`number`), F1..F7 (`overlap`), and
-multipliers that set themselves (`multipliers`)."""
+"""Structural constraints: the framework (`base`), R_num (`number`), F1..F7 (`overlap`), the same of
+the prior's places (`places`), and multipliers that set themselves (`multipliers`)."""
 
 from asr_jax.constraints.base import Constraint, default_tolerances, default_weights
 from asr_jax.constraints.multipliers import Multipliers, Rule, dual, fixed, violations

@@ -155,7 +155,7 @@ def from_config(config: ConfigDict, canvas: tuple[int, int] | None = None) -> Ru
     trained = _tolerant if config.constraints.multipliers == "dual" else _weighted
     constraints = trained(reported, config.constraints)
     prior_weights, prior_tolerances = (
-        _of_prior(field, constraints, config.constraints)
+        _of_prior(field, constraints, config.constraints, model.config)
         for field in ("prior_weights", "prior_tolerances")
     )
     return Run(
@@ -304,12 +304,26 @@ def _changed(
 
 
 def _of_prior(
-    field: str, constraints: tuple[asr_jax.Constraint, ...], settings: ConfigDict
+    field: str,
+    constraints: tuple[asr_jax.Constraint, ...],
+    settings: ConfigDict,
+    model: asr_jax.ModelConfig,
 ) -> dict[str, float]:
-    """What a field says of samples of the prior."""
+    """What a field says of the prior's places."""
     names, values = [constraint.name for constraint in constraints], settings[field]
     of_posterior = field.removeprefix("prior_")
+    if values and model.place_prior != "relations":
+        raise ValueError(
+            f"config.constraints.{field} is for config.model.place_prior=relations, got "
+            f"{', '.join(values)} with {model.place_prior}: leave it out"
+        )
+    of_mean = [c.name for c in constraints if c.of_mean is not None]
     for name, value in values.items():
+        if name in of_mean:
+            raise ValueError(
+                f"config.constraints.{field}.{name} is of the mean of a batch, which the places of "
+                "a prior are not held to: leave it out"
+            )
         if name not in names:
             raise ValueError(
                 f"config.constraints.{field}.{name} must name one of the {of_posterior} "

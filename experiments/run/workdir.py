@@ -71,7 +71,10 @@ def read_config(workdir: Path) -> dict:
 def completed(saved: dict) -> dict:
     """A saved configuration; fields that were renamed, or came after the run, as they are now."""
     model = {RENAMED.get(name, name): value for name, value in saved["model"].items()}
-    return _over(json.loads(base().to_json()), saved | {"model": model})
+    now = _over(json.loads(base().to_json()), saved | {"model": model})
+    if now["model"]["place_prior"] == "gaussian":  # whose samples could be priced once
+        now["constraints"]["prior_weights"] = {}
+    return now
 
 
 def _over(below: dict, above: dict) -> dict:
