@@ -160,6 +160,11 @@ def fixed_overlap(config: ConfigDict) -> None:
     fixed(config, F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
 
 
+def price_places(config: ConfigDict, weight: float) -> None:
+    """The same weight on the places that the prior would draw, for F1..F5."""
+    config.constraints.prior_weights = ConfigDict(dict.fromkeys(PRIOR_TOLERANCES, weight))
+
+
 def fixed_number(config: ConfigDict) -> None:
     """The paper's weights."""
     fixed(config, number=10.0, balance=100.0)
@@ -277,6 +282,7 @@ def patches(config: ConfigDict) -> None:
     Multipliers are for the caller to fix.
     """
     config.model.encoder = "patches"
+    config.constraints.prior_weights = ConfigDict()  # its places are Gaussian
     if config.model.count < 0:
         config.model.encoder_hidden = 512  # see asr_jax.networks.PatchEncoder
     else:
@@ -296,7 +302,6 @@ def paper(config: ConfigDict) -> None:
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_bound = 0.0
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
-    config.constraints.prior_weights = ConfigDict()  # the posterior is regularised, nothing else
     config.constraints.ramps = ConfigDict()  # with full weights from the start
     config.optimizer.schedule = "constant"
     config.optimizer.warmup = 0

@@ -24,6 +24,7 @@ def fixed(config: ConfigDict) -> None:
     """Multipliers set by hand, and half a pixel of room on each side; as it is, not yet run."""
     base.fixed_overlap(config)
     base.tight(config, 13.0, weight=20.0, ramp=(0.1, 0.4))
+    base.price_places(config, 5.0)
 
 
 def patches(config: ConfigDict) -> None:

@@ -52,11 +52,13 @@ def test_every_argument_makes_a_run(data, argument):
     more = []
     if run.method == "asr" and not by_hand:
         more = ["side"]
-        assert not run.prior_tolerances
     elif "fixed" in argument or (data is dsprites3 and "patches" in argument):
         more = ["tight"]  # the paper, and digits before attention, have no price on sides
     assert names(run.reported) == [f"F{i}" for i in range(1, 8)] + more
     assert run.model.config.count == 3  # known, and nothing infers it
+    of_prior = run.prior_tolerances if run.rule else run.prior_weights
+    looks = run.method == "asr" and run.model.config.place_prior == "relations"
+    assert list(of_prior) == ([f"F{i}" for i in range(1, 6)] if looks else [])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_methods_differ_in_prior_and_constraints_only(data):
     for config in (asr, *others):
         for section, field in (
             ("model", "prior"),
-            ("model", "place_components"),  # of a learned prior
+            ("model", "place_prior"),  # of a learned prior
             ("model", "learned_scale"),
             ("model", "possible_counts"),
             ("constraints", "multipliers"),
@@ -277,16 +279,21 @@ def test_tolerances_that_break_their_rule_are_refused(field, value, message):
 @pytest.mark.parametrize("field", ["weights", "prior_weights"])
 def test_a_weight_below_0_is_refused(field):
     message = rf"config.constraints.{field}.F2.* must be at least 0.*, got -1.0"
-    refuse(message, dsprites3.get_config("patches"), **{f"constraints__{field}__F2": -1.0})
+    refuse(message, dsprites3.get_config("fixed"), **{f"constraints__{field}__F2": -1.0})
 
 
 def test_a_weight_on_the_prior_belongs_to_a_weighted_constraint():
-    config = dsprites3.get_config("patches")
+    config = dsprites3.get_config("fixed")
     assert set(from_config(config).prior_weights) == {"F1", "F2", "F3", "F4", "F5"}
-    for argument in ("air", "pprior", "asr,fixed", "asr,paper"):  # the posterior's alone, or none
-        assert from_config(dsprites3.get_config(argument)).prior_weights == {}
     del config.constraints.weights["F2"], config.constraints.ramps["F2"]
     refuse("prior_weights.F2 must name one of the weights F1, F3", config)
+
+
+def test_what_the_priors_places_cannot_be_held_to_is_refused():
+    message = "prior_tolerances is for config.model.place_prior=relations, got F1, .* with gaussian"
+    refuse(message, mnist3.get_config("asr"), model__place_prior="gaussian")
+    message = "prior_tolerances.side is of the mean of a batch, which the places of a prior are not"
+    refuse(message, mnist3.get_config("asr"), constraints__prior_tolerances__side=0.1)
 
 
 @pytest.mark.parametrize(
