@@ -68,7 +68,7 @@ def test_a_lattice_covers_the_square_evenly():
         for _ in range(50):  # a box anywhere, as the lattice wraps around
             low, size = rng.uniform(size=2), rng.uniform(0.2, 0.9, 2)
             share = np.mean(np.all((x - low) % 1 < size, axis=1))
-            assert abs(share - size.prod()) < 4 / points  # of random points: 0.04 for 144
+            assert abs(share - size.prod()) < 4 / points  # of random points: 0.06 for 55
     with pytest.raises(ValueError, match="must be a Fibonacci number, got 100: take 144"):
         lattice(100)
 
@@ -112,7 +112,7 @@ def densities(params, t, points=POINTS, number=60):
     return cells, np.exp(np.float64(log_p)) / (1 - np.square(cells)).prod(-1)
 
 
-@pytest.mark.parametrize("points, error", [(POINTS, 0.03), (POINTS_TO_DRAW, 0.01)])
+@pytest.mark.parametrize("points, error", [(POINTS, 0.06), (POINTS_TO_DRAW, 0.01)])
 def test_a_density_integrates_to_one_up_to_its_lattice(points, error):
     for t in range(STEPS):
         cells, density = densities(params_of(0.5), t, points)

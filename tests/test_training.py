@@ -39,7 +39,7 @@ from tests.small import (
 
 TINY = dict(max_objects=1, encoder="raw", hidden=(8,))  # a gradient takes long to compile
 GAP = 0.5
-MODEL = small_model(**TINY, count_gap_weight=GAP)
+MODEL = small_model(**TINY, count_gap_weight=GAP, place_prior="relations")
 # Of each image, and of the batch's mean.
 CONSTRAINTS = (overlap_constraints(2.0, 5.0)[1], *number_constraints((0, 1)))
 WEIGHTS = default_weights(CONSTRAINTS)

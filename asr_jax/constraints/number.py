@@ -54,7 +54,7 @@ def divergence_from_uniform(probabilities: jax.Array) -> jax.Array:
 def number_constraints(counts: Iterable[int]) -> tuple[Constraint, Constraint]:
     """The two terms of R_num, `number` and `balance`, for images of `counts` objects, L.
 
-    They carry the paper's weights, 10 and 100, and tolerances of 0.005 and 0.02 nats.
+    They carry the paper's weights, 10 and 100, and tolerances of 0.001 and 0.02 nats.
 
     Raises:
       ValueError: no counts, one twice, one below 0 or not whole; one above K when the constraint is
@@ -67,7 +67,7 @@ def number_constraints(counts: Iterable[int]) -> tuple[Constraint, Constraint]:
         )
     balance = Probabilities(counts)
     return (
-        Constraint("number", Number(counts), weight=10.0, tolerance=0.005),
+        Constraint("number", Number(counts), weight=10.0, tolerance=0.001),
         Constraint(
             "balance", balance, weight=100.0, tolerance=0.02, of_mean=divergence_from_uniform
         ),
