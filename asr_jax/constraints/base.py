@@ -115,7 +115,10 @@ def values(
         if constraint.of_mean is not None:
             mean = found[constraint.name].mean(0)
             if axis_name is not None:
-                mean = jax.lax.pmean(mean, axis_name)
+                # The gradient is of this device's share, as all gradients are that training then
+                # averages: that of a reduction would be a second reduction, of equal numbers.
+                fixed = jax.lax.stop_gradient(mean)
+                mean = jax.lax.pmean(fixed, axis_name) + (mean - fixed)
             value = constraint.of_mean(mean)
             if value.shape:
                 raise ValueError(
