@@ -22,6 +22,12 @@ class Chip:
     links: float  # bytes a second that it can send to others, over all its links
     limits: str = ""  # of an NVIDIA card: what its compiler wants to know
 
+    @property
+    def options(self) -> dict[str, bool]:
+        """Of the compiler. Which of its own kernels multiply is tuned on the card, and without one
+        some products find none: here cuBLAS does."""
+        return {"xla_gpu_enable_triton_gemm": False} if self.limits else {}
+
 
 COMMON = """
 threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
@@ -61,8 +67,8 @@ def target(name: str) -> tuple[Chip, list[jax.Device]]:
       name: `v5e:16x16`, a slice of TPUs by its topology; `h100` or `h100:8`, cards of a machine.
 
     Raises:
-      ValueError: no such target, or a topology that the compiler does not know.
-      ModuleNotFoundError: the compiler is not installed; the message says how it is.
+      ValueError: no such target, or a topology that the compiler does not know; the compiler is
+        not installed, and how it is.
     """
     kind, _, size = name.partition(":")
     shape = [int(number) for number in size.split("x") if number.isdigit()]
@@ -76,7 +82,7 @@ def target(name: str) -> tuple[Chip, list[jax.Device]]:
 def _devices(name: str, platform: str, shape: list[int]) -> list[jax.Device]:
     package, extra = {"tpu": ("libtpu", "tpu"), "cuda": ("jax_cuda13_plugin", "cuda")}[platform]
     if importlib.util.find_spec(package) is None:
-        raise ModuleNotFoundError(
+        raise ValueError(
             f"--target={name} needs a compiler that is not here: "
             f"pip install -c constraints.txt -e '.[{extra}]'"
         )
@@ -88,11 +94,12 @@ def _devices(name: str, platform: str, shape: list[int]) -> list[jax.Device]:
                 cards, platform, target_config=text, topology=cards
             )
         else:
-            # No machine of the cloud's is asked what it is, nor does the compiler tell that none is.
+            # Asks no machine of the cloud what it is, and does not tell that there is none.
             os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
             os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
             os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
             os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")
+            os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no process holds a chip
             host = (min(shape[0], 2), min(shape[1], 2), 1)  # four chips, or all of a smaller slice
             found = topologies.get_topology_desc(name, platform, chips_per_host_bounds=host)
     except (jax.errors.JaxRuntimeError, NotImplementedError) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import functools
 import math
 import re
 from collections.abc import Iterator
 
 import jax
-import jaxlib.xla_client
 from jax.extend import backend
+from jaxlib.xla_client import _xla
 
 # Instructions that only name what is there, or wait for what another has started.
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
@@ -25,11 +26,11 @@ ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 Instruction = tuple[str, str, str]  # type of the result, operation, operands and attributes
 
 
-def facts(compiled: jax.stages.Compiled, steps: bool) -> dict:
+def facts(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled, steps: bool) -> dict:
     """What one device has to do, and what it must hold.
 
     Args:
-      compiled: a program, for whichever device.
+      lowered, compiled: a program, for whichever device.
       steps: whether it is a loop over steps, of which one is counted; else all of it is.
 
     Returns:
@@ -46,9 +47,12 @@ def facts(compiled: jax.stages.Compiled, steps: bool) -> dict:
     operations = collections.Counter(operation for _, operation in launched)
     collective = [of for of in launched if of[1].startswith(COLLECTIVES)]
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    if cost is None:  # the compiler for NVIDIA does not say; the count for any machine is JAX's own
-        module = compiled.runtime_executable().hlo_modules()[0]
-        cost = jaxlib.xla_client._xla.hlo_module_cost_analysis(backend.get_backend("cpu"), module)
+    if cost is None:  # the compiler for NVIDIA does not say; JAX's own count does for any machine
+        before = lowered.compiler_ir("hlo").as_hlo_module()
+        after = compiled.runtime_executable().hlo_modules()[0]
+        count = functools.partial(_xla.hlo_module_cost_analysis, backend.get_backend("cpu"))
+        # What calls of a library compute is known before they are calls, what is moved after.
+        cost = {"flops": count(before)["flops"], "bytes accessed": count(after)["bytes accessed"]}
     return {
         "kernels": len(launched),
         "fusions": operations["fusion"],

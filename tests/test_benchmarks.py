@@ -66,19 +66,22 @@ def test_a_case_that_fails_is_a_row_of_the_table():
     assert "12.35" in table and "out of memory" in table
 
 
+def command(name, *arguments):
+    """A benchmark from the command line."""
+    call = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    return subprocess.run(call, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+
+
 def test_a_section_that_there_is_not_is_refused(tmp_path):
-    call = [sys.executable, "-m", "benchmarks.run", "--only=nothing", f"--out={tmp_path / 'x'}"]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(call, cwd=root, capture_output=True, text=True)
+    done = command("run", "--only=nothing", f"--out={tmp_path / 'x'}")
     assert done.returncode == 1 and not list(tmp_path.iterdir())
     assert "error: --only=nothing: the sections are start, training" in done.stderr
 
 
 def test_quick_benchmarks_write_their_table_and_json(tmp_path):
     out = tmp_path / "b.json"
-    call = [sys.executable, "-m", "benchmarks.run", "--quick", "--only=parts", f"--out={out}"]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(call, cwd=root, capture_output=True, text=True, check=True)
+    done = command("run", "--quick", "--only=parts", f"--out={out}")
+    assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     ((section, case, *parts),) = (row.items() for row in result["rows"])
     assert (section, case) == (("section", "parts"), ("case", "mnist3")) and len(parts) == 9
