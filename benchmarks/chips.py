@@ -117,12 +117,13 @@ def _card(chip: Chip) -> str:
 
 
 def bounds(chip: Chip, devices: int, flops: float, moved: float, reduced: float) -> dict:
-    """Milliseconds below which no program can take, each as if nothing else took any.
+    """Milliseconds that each of three things takes at least, were it alone. No time of a program.
 
     Args:
       chip: what it runs on.
       devices: n, how many reduce together.
-      flops, moved: operations, and bytes to and from memory, of one device.
+      flops, moved: operations, and bytes to and from memory, of one device, as a compiler counts
+        them: bytes that stay in caches as well.
       reduced: bytes that are summed over all devices; each sends 2 (n - 1) / n of them at least.
     """
     sent = 2 * (devices - 1) / devices * reduced
