@@ -51,8 +51,8 @@ def evaluate(
       iwae_samples: samples of the importance weighted bound of log p(x); 0: without it.
       refine: steps of `Model.refine`, from the posterior's mode; 0: without it.
       refine_constraints: of its objective, with the weights that they carry.
-      batch_size: images at a time, rounded up to a multiple of this process's devices; memory is
-        constant in N, and results do not depend on it.
+      batch_size: images that a process has at a time, rounded up to a multiple of its devices;
+        memory is constant in N, and results do not depend on it.
 
     Returns:
       name -> [N]: nelbo, se, acc, miou, iwae, count, the ELBO's terms and every constraint, those
@@ -115,31 +115,30 @@ def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
 def map_batches(function: Callable, batch_size: int, *arrays, divide: bool = True) -> dict:
     """Calls function(*arrays [b, ...]) in chunks of one size, and joins its results.
 
-    Chunks are divided over the devices, and all rows over the processes of the run, unless
-    `divide` is False: then every process computes all of them. What is missing to full chunks is
-    filled up with the last row, whose copies are dropped again. Arrays may be None and stay so.
+    Chunks are divided over all devices, and so over the processes of the run, unless `divide` is
+    False: then every process computes all of them, several of them on one device each. What is
+    missing to full chunks is filled up with the last row, whose copies are dropped again. Arrays
+    may be None and stay so.
 
     Raises:
       ValueError: a batch_size below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    total = len(arrays[0])
-    shares = jax.process_count() if divide else 1
-    share, devices = -(-total // shares), jax.local_device_count()
-    batch_size = -(-min(batch_size, share) // devices) * devices
-    first = share * jax.process_index() if divide else 0
+    total, everywhere = len(arrays[0]), divide or jax.process_count() == 1
+    devices = jax.device_count() if everywhere else 1
+    batch_size *= jax.process_count() if everywhere else 1
+    batch_size = -(-min(batch_size, total) // devices) * devices
+    place = parallel.spread if everywhere else np.asarray
+    fetch = processes.whole if everywhere else jax.device_get
     results = []
-    for start in range(0, share, batch_size):
-        index = np.minimum(np.arange(start, start + batch_size) + first, total - 1)
-        rows = (None if a is None else parallel.spread(np.asarray(a)[index]) for a in arrays)
-        result = function(*rows)
-        keep = min(batch_size, share - start)
-        results.append(jax.tree.map(lambda x, keep=keep: np.asarray(x)[:keep], result))
-    result = jax.tree.map(lambda *x: np.concatenate(x), *results)
-    if divide:
-        result = jax.tree.map(lambda x: x[:total], processes.concatenate(result))
-    return result
+    for start in range(0, total, batch_size):
+        index = np.minimum(np.arange(start, start + batch_size), total - 1)
+        rows = (None if a is None else place(np.asarray(a)[index]) for a in arrays)
+        result = fetch(function(*rows))
+        keep = min(batch_size, total - start)
+        results.append(jax.tree.map(lambda x, keep=keep: x[:keep], result))
+    return jax.tree.map(lambda *x: np.concatenate(x), *results)
 
 
 @functools.partial(

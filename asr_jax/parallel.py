@@ -38,10 +38,15 @@ def shard(rows: np.ndarray, devices: Sequence[jax.Device] | None = None) -> jax.
 
 
 def spread(rows: np.ndarray) -> jax.Array | np.ndarray:
-    """Divides rows, as many as a multiple of them, over the devices of this process."""
-    if jax.local_device_count() == 1:
+    """Divides rows, as many as a multiple of them, over all devices; each process has all rows.
+
+    Never over those of one process alone: on slices of 8 x 8 and more, the compiler for TPU v5e
+    takes no program for some of the chips but not all.
+    """
+    if jax.device_count() == 1:
         return rows
-    return jax.device_put(rows, NamedSharding(_mesh(jax.local_devices()), PartitionSpec(AXIS)))
+    place = NamedSharding(_mesh(None), PartitionSpec(AXIS))
+    return jax.make_array_from_callback(rows.shape, place, lambda at: rows[at])
 
 
 def own_rows(total: int) -> slice:
@@ -95,7 +100,9 @@ def data_parallel(
       devices: all devices, unless given.
 
     Returns:
-      A compiled function of (state, images, indices, schedule), with indices [n, B, ...].
+      A compiled function of (state, images, indices, schedule), with indices [n, B, ...]. Its
+      `lower` takes the same, as arrays or (but for indices) their shapes, and is that of
+      `jax.jit`: it compiles for devices that need not be here.
 
     Raises:
       ValueError: unknown kind or placement; when called, a batch that the devices cannot share
@@ -109,30 +116,38 @@ def data_parallel(
         simple = jax.process_count() == 1 and placement == "replicated"
         kind = "pmap" if simple else "shard_map"
     steps = functools.partial(steps, axis_name=AXIS)
-    mapped = (_pmap if kind == "pmap" else _shard_map)(steps, placement, devices)
+    mapped, share = (_pmap if kind == "pmap" else _shard_map)(steps, placement, devices)
 
     def run(state, images, indices, schedule):
         check(kind, indices.shape[1], len(devices))
-        return mapped(state, images, indices, schedule)
+        return mapped(state, images, share(indices), schedule)
 
+    def lower(state, images, indices, schedule):
+        check(kind, indices.shape[1], len(devices))
+        return mapped.lower(state, images, share(indices), schedule)
+
+    run.lower = lower
     return run
 
 
-def _pmap(steps: Callable, _, devices: list[jax.Device]) -> Callable:
+def _pmap(steps: Callable, _, devices: list[jax.Device]) -> tuple[Callable, Callable]:
     """Every device gets its share of the indices: [devices of this process, n, B / devices]."""
-    mapped = jax.pmap(steps, AXIS, in_axes=(None, None, 0, None), out_axes=None, devices=devices)
 
-    def run(state, images, indices, schedule):
+    def share(indices):
         shares = np.split(np.asarray(indices), len(devices), axis=1)
-        return mapped(state, images, np.stack([shares[i] for i in _own(devices)]), schedule)
+        return np.stack([shares[i] for i in _own(devices)])
 
-    return run
+    axes = (None, None, 0, None)
+    return jax.pmap(steps, AXIS, in_axes=axes, out_axes=None, devices=devices), share
 
 
-def _shard_map(steps: Callable, placement: str, devices: list[jax.Device]) -> Callable:
+def _shard_map(
+    steps: Callable, placement: str, devices: list[jax.Device]
+) -> tuple[Callable, Callable]:
+    """The indices are divided as the program wants them."""
     everywhere, shared = PartitionSpec(), PartitionSpec(None, AXIS)
     scenes = PartitionSpec(AXIS) if placement == "sharded" else everywhere
-    return jax.jit(
+    mapped = jax.jit(
         jax.shard_map(
             steps,
             mesh=_mesh(devices),
@@ -143,6 +158,7 @@ def _shard_map(steps: Callable, placement: str, devices: list[jax.Device]) -> Ca
             check_vma=False,
         )
     )
+    return mapped, lambda indices: indices
 
 
 def _mesh(devices: Sequence[jax.Device] | None) -> Mesh:

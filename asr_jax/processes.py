@@ -162,10 +162,10 @@ def any_of(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
-def concatenate(tree: Any) -> Any:
-    """Rows [n, ...] of every process, equally many each, one after the other: [processes * n]."""
+def whole(tree: Any) -> Any:
+    """Arrays that are divided over the devices of all processes -> all of them, on every host."""
     if jax.process_count() == 1:
-        return tree
+        return jax.tree.map(np.asarray, tree)
     return multihost_utils.process_allgather(tree, tiled=True)
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.flatten_util import ravel_pytree
 
 from asr_jax.config import OptimizerConfig
 from asr_jax.constraints.base import Constraint
@@ -119,7 +120,10 @@ def train_step(
         seen = {"posterior": terms.constraints, "prior": terms.prior_constraints}
         violated = violations(seen)
     if axis_name is not None:
-        gradient, metrics, violated = jax.lax.pmean((gradient, metrics, violated), axis_name)
+        # One reduction for all: a metric that is constant would get one of its own.
+        scalars, restore = ravel_pytree((metrics, violated))
+        gradient, scalars = jax.lax.pmean((gradient, scalars), axis_name)
+        metrics, violated = restore(scalars)
     multipliers = state.multipliers
     if rule is not None:
         metrics |= {WEIGHT + name: value for name, value in weights.items()}

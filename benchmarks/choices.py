@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 import asr_jax
-from asr_jax import parallel, spatial
-from benchmarks import gather, timing
+from asr_jax import parallel
+from benchmarks import timing
 from benchmarks.cases import Case, training
 
 MNIST3 = Case("mnist3")
@@ -20,14 +20,12 @@ MNIST3 = Case("mnist3")
 def cases(quick: bool) -> dict[str, Callable]:
     """name -> a function of the number of steps that returns {ours: call, the other: call}."""
     chosen = {
-        "draw 192 windows of 28x28 on 50x50": writing,
-        "cut them out": reading,
         "the count": estimators,
         "dispatches": dispatches,
         "seeds": seeds,
         "one device": kinds,
     }
-    return dict(list(chosen.items())[:2]) if quick else chosen
+    return {"dispatches": dispatches} if quick else chosen
 
 
 def measure(pair: Callable, quick: bool) -> dict[str, float | str]:
@@ -35,24 +33,6 @@ def measure(pair: Callable, quick: bool) -> dict[str, float | str]:
     times = timing.together(pair(2 if quick else 20), 2 if quick else timing.REPEATS)
     (ours, a), (other, b) = times.items()
     return {"this": ours, "ms": 1e3 * a, "against": other, "its ms": 1e3 * b, "ratio": b / a}
-
-
-def writing(steps: int) -> dict[str, Callable]:
-    """Forward and backward, as in training: gradients of windows and boxes."""
-
-    def loss(sampler, windows, centre, side):
-        return jnp.sum(sampler.write(windows, centre, side, (50, 50)) ** 2)
-
-    return _samplers(loss, (192, 28, 28), of=(0, 1, 2))
-
-
-def reading(steps: int) -> dict[str, Callable]:
-    """Forward and backward; images have no gradient in training, only boxes do."""
-
-    def loss(sampler, images, centre, side):
-        return jnp.sum(sampler.read(images, centre, side, 28) ** 2)
-
-    return _samplers(loss, (192, 50, 50), of=(1, 2))
 
 
 def estimators(steps: int) -> dict[str, Callable]:
@@ -97,17 +77,3 @@ def kinds(steps: int) -> dict[str, Callable]:
 def _steps(setting, steps: int, kind: str = "auto") -> Callable:
     arguments = (setting.state, setting.images, *setting.inputs(steps))
     return functools.partial(setting.steps(kind), *arguments)
-
-
-def _samplers(loss: Callable, shape: tuple[int, ...], of: tuple[int, ...]) -> dict[str, Callable]:
-    """Value and gradients of loss(sampler, pixels, centre, side), with our sampler and gathers."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    pixels = jax.random.uniform(keys[0], shape)
-    centre = jax.random.uniform(keys[1], (len(pixels), 2), minval=-0.8, maxval=0.8)
-    side = jax.random.uniform(keys[2], (len(pixels), 1), minval=0.2, maxval=0.4)
-
-    def call(sampler):
-        gradient = jax.jit(jax.value_and_grad(functools.partial(loss, sampler), of))
-        return functools.partial(gradient, pixels, centre, side)
-
-    return {"separable": call(spatial), "gathers": call(gather)}

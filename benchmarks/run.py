@@ -20,16 +20,14 @@ from pathlib import Path
 from absl import app, flags
 from tqdm import tqdm
 
-from benchmarks import accelerator, choices, growth, inference, parts, start, timing, training
+from benchmarks import accelerator, choices, inference, parts, report, timing, training
 from experiments.run.workdir import write_json
 
 SECTIONS = {
-    "start": start,
     "training": training,
     "parts": parts,
     "choices": choices,
     "inference": inference,
-    "growth": growth,
     "accelerator": accelerator,
 }
 ONLY = flags.DEFINE_list("only", [], f"Sections: {', '.join(SECTIONS)}; all that fit if empty.")
@@ -92,24 +90,12 @@ def in_a_process(path: str, out: Path) -> dict:
 
 def table(result: dict) -> str:
     """All rows as text, a block a section: a line for each case, a column for each figure."""
-    facts = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
-    lines = [f"\n{facts}"]
+    lines = [", ".join(f"{name} {value}" for name, value in result["machine"].items())]
     for section in dict.fromkeys(row["section"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["section"] == section]
-        lines += ["", f"{section}: {SECTIONS[section].__doc__.splitlines()[0]}"]
-        figures = list(dict.fromkeys(name for row in rows for name in row))[2:]
-        cells = [["", *figures]]
-        cells += [[row["case"], *(text(row.get(name, "")) for name in figures)] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for line in cells:
-            lines.append("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
-        if hasattr(SECTIONS[section], "summary"):
-            lines += SECTIONS[section].summary(rows)
+        rows = [{name: row[name] for name in row if name != "section"} for row in rows]
+        lines += ["", f"{section}: {SECTIONS[section].__doc__.splitlines()[0]}", report.table(rows)]
     return "\n".join(lines)
-
-
-def text(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 if __name__ == "__main__":

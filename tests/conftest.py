@@ -13,6 +13,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # set, it serves the next session as well
     programs = tempfile.TemporaryDirectory(prefix="asr-jax-programs-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # of commands, too: no TPU, although its compiler is
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

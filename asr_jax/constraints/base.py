@@ -111,18 +111,21 @@ def values(
     """
     batch = posterior.presence_logits.shape[:1]
     found = statistics(constraints, posterior, canvas)
-    for constraint in constraints:
-        if constraint.of_mean is not None:
-            mean = found[constraint.name].mean(0)
-            if axis_name is not None:
-                mean = jax.lax.pmean(mean, axis_name)
-            value = constraint.of_mean(mean)
-            if value.shape:
-                raise ValueError(
-                    f"of_mean of {constraint.name!r} must return a scalar, got {value.shape}: "
-                    "reduce it"
-                )
-            found[constraint.name] = jnp.broadcast_to(value, batch)
+    of_mean = {c.name: c.of_mean for c in constraints if c.of_mean is not None}
+    means = {name: found[name].mean(0) for name in of_mean}
+    if axis_name is not None:
+        # The gradient is of this device's share, as all gradients are that training then averages:
+        # that of a reduction would be a second reduction, of equal numbers.
+        fixed = jax.lax.stop_gradient(means)
+        whole = jax.lax.pmean(fixed, axis_name)
+        means = jax.tree.map(lambda of_all, mine, same: of_all + (mine - same), whole, means, fixed)
+    for name, mean in means.items():
+        value = of_mean[name](mean)
+        if value.shape:
+            raise ValueError(
+                f"of_mean of {name!r} must return a scalar, got {value.shape}: reduce it"
+            )
+        found[name] = jnp.broadcast_to(value, batch)
     return found
 
 
