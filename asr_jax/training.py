@@ -17,7 +17,7 @@ from asr_jax.constraints.multipliers import Multipliers, Rule, violations
 from asr_jax.model import Model, Params
 from asr_jax.objective import elbo_with_penalty
 
-PRIOR = "prior_"  # before the name of a constraint: F on samples of the prior
+PRIOR = "prior_"  # before the name of a constraint: F of the prior's places
 WEIGHT = "weight_"  # before the name of a constraint: its multiplier, where a rule sets it
 
 
@@ -53,7 +53,7 @@ class Schedule:
 
     weights: dict[str, jax.Array]  # constraint name -> multiplier
     presence_prior: jax.Array | None = None  # log-odds of the geometric prior; None: the model's
-    prior_weights: dict[str, jax.Array] | None = None  # the same for samples of the prior
+    prior_weights: dict[str, jax.Array] | None = None  # the same for the prior's places
     count_mix: jax.Array | None = None  # share of all counts alike in q(n); None: of q(n) alone
 
 
@@ -129,8 +129,8 @@ def train_step(
         metrics |= {WEIGHT + name: value for name, value in weights.items()}
         metrics |= {WEIGHT + PRIOR + name: value for name, value in prior_weights.items()}
         multipliers = rule.update(multipliers, violated)
-    metrics["gradient_norm"] = optax.tree.norm(gradient)
     descent = jax.tree.map(jnp.negative, gradient)  # the objective is maximised
+    metrics["gradient_norm"] = optax.tree.norm(descent)  # as the clipping has it: computed once
     updates, opt_state = tx.update(descent, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, opt_state, state.key, multipliers), metrics
@@ -164,13 +164,16 @@ def train_steps(
     Raises:
       ValueError: images that do not fit the model.
     """
-    images = static["model"].check(images)
+    images, names = static["model"].check(images), []
 
     def step(state, inputs):
         index, schedule = inputs
-        return train_step(state, images[index], schedule, **static)
+        state, metrics = train_step(state, images[index], schedule, **static)
+        names[:] = metrics
+        return state, jnp.stack([*metrics.values()])  # as one array: each would be a kernel
 
-    return jax.lax.scan(step, state, (indices, schedule))
+    state, metrics = jax.lax.scan(step, state, (indices, schedule))
+    return state, dict(zip(names, metrics.T, strict=True))
 
 
 def train_seeds(
