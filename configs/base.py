@@ -140,7 +140,6 @@ def overlap(name: str) -> ConfigDict:
     attention(config)
     config.name = name
     config.train.epochs = 12
-    config.model.learned_scale = True  # sizes are constrained here, so the prior may learn them
     allow(config, *(f"F{i}" for i in range(1, 8)), "side")
     config.constraints.prior_tolerances = ConfigDict(PRIOR_TOLERANCES)
     return config
@@ -288,7 +287,6 @@ def patches(config: ConfigDict) -> None:
     else:
         config.train.epochs = 60
     config.model.place_prior = "gaussian"
-    config.model.learned_scale = False
     config.model.count_gap_weight = config.train.count_mix_until = 0.0
 
 
@@ -338,5 +336,4 @@ def apply(
         config.model.place_prior = "gaussian"  # it is fixed
     if config.method != "asr":
         fixed(config)  # and there are none
-        config.model.learned_scale = False  # where nothing else constrains sizes
     return config

@@ -14,7 +14,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD[,fixed|patches|paper|quick], METHOD one of asr, air, pprior."""
     config = base.overlap("mnist3")
     # What is known of the digits' side, 12 of 50 pixels, is the same for every method.
-    config.model.scale_prior = base.scale_prior(12, 50, 0.05)
+    config.model.scale_prior = base.scale_prior(12, 50, 0.01)
     config.constraints.side = 12.0
     presets = {"fixed": fixed, "patches": patches, "paper": paper, "quick": base.quick}
     return base.apply(config, argument, presets)
@@ -28,7 +28,8 @@ def fixed(config: ConfigDict) -> None:
 
 
 def patches(config: ConfigDict) -> None:
-    """As `base.patches`, with boxes as large as F6 allows."""
+    """As `base.patches`, with a wider prior over sides, and boxes as large as F6 allows."""
+    config.model.scale_prior = base.scale_prior(12, 50, 0.05)
     base.fixed_overlap(config)
     base.patches(config)
 

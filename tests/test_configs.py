@@ -93,7 +93,6 @@ def test_methods_differ_in_prior_and_constraints_only(data):
         for section, field in (
             ("model", "prior"),
             ("model", "place_prior"),  # of a learned prior
-            ("model", "learned_scale"),
             ("model", "possible_counts"),
             ("constraints", "multipliers"),
             ("constraints", "tolerances"),
