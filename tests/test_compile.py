@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from asr_jax.training import init_state, optimizer, train_step
 from benchmarks import chips, program, programs
@@ -112,7 +113,7 @@ def test_a_step_reduces_gradients_metrics_and_means_over_the_batch_and_nothing_e
 def equations(jaxpr):
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jaxprs_in_params(equation.params):
             yield from equations(inner)
 
 
@@ -125,7 +126,7 @@ def test_training_is_accepted_by_a_slice_of_tpus(run, slice_, kind):
     assert found["collectives"] == {"all-reduce": 2}  # R_num's mean; gradients and metrics
     params = jax.tree.leaves(jax.eval_shape(run.model.init, steps.key(0)))
     numbers = sum(math.prod(leaf.shape) for leaf in params)
-    assert 4 * numbers < found["collective_bytes"] < 4 * (numbers + 200)
+    assert found["collective_bytes"] == pytest.approx(4 * numbers, rel=1e-3)  # nothing twice
     assert found["share_of_memory"] < 0.1 and 0 < found["fusions"] < found["kernels"] < 2_000
     assert all(np.isfinite(value) and value > 0 for value in found["bounds_ms"].values())
 
