@@ -139,7 +139,7 @@ def test_the_result_is_written_before_it_is_drawn(finish, monkeypatch, tmp_path)
 def test_multipliers_are_in_the_result_and_weigh_what_is_measured(finish):
     final = finish(steps=100)["multipliers"]
     assert set(final["posterior"]) == {*(f"F{i}" for i in range(1, 8)), "side"}
-    assert final["prior"] == {}
+    assert set(final["prior"]) == {f"F{i}" for i in range(1, 6)}
     f1 = final["posterior"]["F1"]
     assert f1["violation"] == pytest.approx(2.0, abs=0.02) and f1["tolerance"] == 0.3
     assert f1["multiplier"] > 1 > final["posterior"]["F2"]["multiplier"]
@@ -152,9 +152,30 @@ def test_multipliers_are_in_the_result_and_weigh_what_is_measured(finish):
 def test_a_constraint_that_cannot_be_met_is_named(finish):
     with pytest.warns(
         match="^F1 cannot be met on posterior: its multiplier is at its limit of 1000 and the "
-        "violation is 2 where config.constraints.tolerances.F1=0.3 is allowed: allow more"
+        "violation stays at 2 where config.constraints.tolerances.F1=0.3 is allowed: allow more"
     ):
         finish(steps=1_000)
+
+
+def test_a_violation_that_falls_is_not_given_up(recwarn):
+    row = {"multiplier": 1e3, "violation": 1.0, "tolerance": 0.1, "falls": True}
+    multipliers.warn_of_unmet({"posterior": {"F1": row}, "prior": {}})
+    multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row | {"violation": 0.05}}})
+    assert not recwarn
+    with pytest.warns(match=r"^F1 cannot be met on prior: .*constraints.prior_tolerances.F1="):
+        multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row | {"falls": False}}})
+
+
+def test_whether_a_violation_falls_is_seen_from_two_means():
+    run = from_config(mnist3.get_config("asr"))
+    for course, falls in (((2.0, 1.0), True), ((1.0, 2.0), False), ((1.0, 1.0), False)):
+        state = run.rule.init()
+        for violation in np.repeat(course, [100, 15]):
+            state = run.rule.update(
+                state, jax.tree.map(lambda _, v=violation: jnp.float32(v), state.violation)
+            )
+        found = multipliers.found(run, state)
+        assert {row["falls"] for of in found.values() for row in of.values()} == {falls}
 
 
 def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(finish, recwarn, tmp_path):
