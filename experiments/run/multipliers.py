@@ -16,8 +16,8 @@ FALLS = 0.95  # a mean of the last 20 steps below this share of that of the last
 
 
 def found(run: Run, multipliers: asr_jax.constraints.Multipliers) -> dict[str, dict[str, dict]]:
-    """{posterior, prior} -> constraint -> multiplier, violation (a running mean), whether that falls,
-    and tolerance."""
+    """{posterior, prior} -> constraint -> multiplier, violation (a running mean), whether it falls,
+    tolerance."""
     tolerances = {
         "posterior": default_tolerances(run.constraints),
         "prior": run.prior_tolerances,
