@@ -101,8 +101,8 @@ def warn_of_sides(ours: float | None, theirs: float | None) -> None:
     if ours and theirs and not 1 / SIZES < ours / theirs < SIZES:
         warnings.warn(
             f"samples of the prior have sides of {ours:.1f} pixels on average, and held-out scenes "
-            f"{theirs:.1f}: their tidiness says nothing; constrain the sizes of samples, too "
-            "(config.constraints.prior_tolerances.F6)",
+            f"{theirs:.1f}: their tidiness says nothing; say in config.model.scale_prior what is "
+            "known of sides",
             stacklevel=2,
         )
 
