@@ -25,7 +25,8 @@ from asr_jax.constraints import default_tolerances
 from configs import base, dsprites3, mnist3, mnist13, mnist24
 from data_gen.scenes import LAYOUTS
 from experiments.run import data, jax_settings, steps
-from experiments.run.from_config import MULTIPLIERS, from_config
+from experiments.run.constraints import MULTIPLIERS
+from experiments.run.from_config import from_config
 
 OURS = [Path(module.__file__).parent for module in (asr_jax, data_gen, experiments)]
 RUNS = {
