@@ -67,13 +67,13 @@ def of_places(
     }
 
 
-def check(constraints: Sequence[Constraint]) -> None:
-    """Raises ValueError for a constraint that places cannot be held to."""
+def check(constraints: Sequence[Constraint], field: str = "prior_weights") -> None:
+    """Raises ValueError for a constraint that places cannot be held to; `field` named it."""
     for constraint in constraints:
         if constraint.of_mean is not None:
             raise ValueError(
-                f"prior_weights.{constraint.name} is of the mean of a batch, which the places of a "
-                "prior are not held to: leave it out"
+                f"{field}.{constraint.name} is of the mean of a batch, which the places of a prior "
+                "are not held to: leave it out"
             )
 
 

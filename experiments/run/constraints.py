@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import asr_jax
+from asr_jax.constraints import places
 from asr_jax.constraints.base import check_known, default_tolerances
 from asr_jax.constraints.multipliers import Rule, dual
 
@@ -156,13 +157,8 @@ def _of_prior(
             f"config.constraints.{field} is for config.model.place_prior=relations, got "
             f"{', '.join(values)} with {model.place_prior}: leave it out"
         )
-    of_mean = [c.name for c in constraints if c.of_mean is not None]
+    places.check([c for c in constraints if c.name in values], f"config.constraints.{field}")
     for name, value in values.items():
-        if name in of_mean:
-            raise ValueError(
-                f"config.constraints.{field}.{name} is of the mean of a batch, which the places of "
-                "a prior are not held to: leave it out"
-            )
         if name not in names:
             raise ValueError(
                 f"config.constraints.{field}.{name} must name one of the {of_posterior} "
