@@ -13,9 +13,10 @@ import numpy as np
 from flax import struct
 
 from asr_jax.config import ModelConfig
-from asr_jax.networks import MLP, PATCH, SMALL, STRIDE, extract_patches, patch_grid
+from asr_jax.networks import MLP, SMALL, extract_patches, patch_grid
 from asr_jax.types import Gaussian
 
+PATCH, STRIDE = 8, 6  # pixels; neighbouring patches share two rows or columns
 MEAN_SHIFTS = 3  # moves of a proposed centre to the votes that are near it
 EDGE = 0.98  # a centre's largest coordinate: the shift of 1 is infinite
 
@@ -30,13 +31,13 @@ class Places:
 
 
 class PlaceEncoder(nn.Module):
-    """The 7x7 patches again, each with its eight neighbours: a place sees 17 pixels.
+    """Overlapping 8x8 patches, each with its eight neighbours: a place sees 20 pixels.
 
     All places share their networks, and vote for a centre relative to themselves, so that what is
     learned at one place holds at all. Only the summary for the LSTM sees all places at once.
     """
 
-    patch: tuple[int, ...] = (64, 32)
+    patch: tuple[int, ...] = (64, 16)
     features: int = 64
     few: int = 8  # numbers of a place in the summary
     summary: int = 256
@@ -45,14 +46,13 @@ class PlaceEncoder(nn.Module):
     def __call__(self, images: jax.Array) -> tuple[Places, jax.Array]:
         """images: [B, H, W] -> the places, and a summary of them [B, summary]."""
         batch, height, width = images.shape
-        patches = extract_patches(images)  # [B, R, C, 49]
-        around = _with_neighbours(MLP(self.patch, nn.relu, name="patch")(patches))
+        patches = extract_patches(images, PATCH, STRIDE)  # [B, R, C, 64]
+        around = _with_neighbours(MLP(self.patch, name="patch")(patches))
         centres = jnp.asarray(place_centres((height, width)))  # [R, C, 2]
-        where = nn.Dense(self.features, name="where")(
-            MLP((self.features,), nn.relu, name="coordinates")(centres)
-        )
+        where = MLP((self.features,), name="coordinates")(centres)
+        where = nn.Dense(self.features, name="where")(where)
         x = nn.relu(nn.Dense(self.features, name="around")(around) + where[None])
-        more = MLP((self.features,), nn.relu, name="hidden")(x)
+        more = MLP((self.features,), name="hidden")(x)
         x = x + nn.Dense(self.features, name="more")(more)
 
         offsets = nn.Dense(2, kernel_init=SMALL, name="vote")(x)  # in strides
@@ -61,7 +61,7 @@ class PlaceEncoder(nn.Module):
         ink = patches.mean(-1).reshape(batch, -1)
         ink = ink / (ink.max(-1, keepdims=True) + 1e-3)  # a black image has none
         few = nn.Dense(self.few, name="few")(x).reshape(batch, -1)
-        summary = MLP((self.summary,), nn.relu, name="summary")(few)
+        summary = MLP((self.summary,), name="summary")(few)
         x, votes = x.reshape(batch, -1, self.features), votes.reshape(batch, -1, 2)
         return Places(x, votes, ink), summary
 
@@ -147,7 +147,7 @@ def place_centres(canvas: tuple[int, int]) -> np.ndarray:
     """Where the patches of a canvas (H, W) have their centres: [R, C, 2], (x, y) in [-1, 1]."""
 
     def along(length):
-        places, before, _ = patch_grid(length)
+        places, before, _ = patch_grid(length, PATCH, STRIDE)
         return 2 * (np.arange(places) * STRIDE + PATCH / 2 - before) / length - 1
 
     y, x = np.meshgrid(along(canvas[0]), along(canvas[1]), indexing="ij")

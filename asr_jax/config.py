@@ -15,6 +15,7 @@ ENCODERS = ("attention", "patches", "raw")
 PRIORS = ("fixed", "learned")
 PLACE_PRIORS = ("gaussian", "relations")
 LIKELIHOODS = ("bernoulli", "gaussian")
+ACTIVATIONS = ("silu", "softplus")
 ESTIMATORS = ("marginal", "concrete")
 SCHEDULES = ("cosine", "constant")
 MAX_OBJECTS = 100  # steps of inference are unrolled: more would compile for hours
@@ -50,6 +51,7 @@ class ModelConfig:
     appearance: int = 50  # D: size of the appearance code
     lstm: int = 256  # units of both LSTMs
     hidden: tuple[int, ...] = (512, 256)  # appearance encoder; the decoder mirrors it
+    activation: str = "silu"  # of both; "softplus" is the paper's
     head: int = 64  # units of the hidden layer of every small head
     # How the posterior looks at an image: with "attention" over its places, or through an LSTM
     # alone, which sees "patches" or "raw" pixels.
@@ -87,6 +89,7 @@ class ModelConfig:
         for field in ("canvas", "hidden", "scale_prior", "possible_counts"):  # lists would not hash
             object.__setattr__(self, field, tuple(getattr(self, field)))
         _one_of(self, "encoder", ENCODERS)
+        _one_of(self, "activation", ACTIVATIONS)
         _one_of(self, "prior", PRIORS)
         _one_of(self, "place_prior", PLACE_PRIORS)
         _one_of(self, "likelihood", LIKELIHOODS)

@@ -13,7 +13,7 @@ from jax.scipy.stats import norm
 
 from asr_jax.config import ModelConfig
 from asr_jax.distributions import known_presence
-from asr_jax.networks import MLP, GaussianHead, LSTMStep, lstm_start
+from asr_jax.networks import ACTIVATIONS, MLP, GaussianHead, LSTMStep, lstm_start
 from asr_jax.placement import Placement
 from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior
 
@@ -68,6 +68,7 @@ class LearnedPrior(nn.Module):
     def setup(self):
         config = self.config
         mean, variance = config.scale_prior
+        self.gates = nn.Dense(4 * config.lstm)
         self.lstm = LSTMStep(config.lstm)
         if config.place_prior == "relations":
             self.place = Placement(config.canvas)
@@ -92,9 +93,12 @@ class LearnedPrior(nn.Module):
         spatial_latents = jnp.concatenate([latents.shift, latents.scale], axis=-1)  # [B, K, 3]
         previous = jnp.pad(spatial_latents, [(0, 0), (1, 0), (0, 0)])[:, :-1]  # z^0 = 0
         batch, steps = previous.shape[:2]
-        state, h = lstm_start(batch, config.lstm), []
-        for t in range(steps):  # K is small: a plain loop is an unrolled scan
-            state = self.lstm(state, previous[:, t])
+        gates = self.gates(previous)  # [B, K, 4F], of all steps at once
+        # Before the first object nothing tells images apart: its state is computed for one.
+        state = self.lstm(lstm_start(1, config.lstm), gates[:1, 0])
+        h = [jnp.broadcast_to(state[1], (batch, config.lstm))]
+        for t in range(1, steps):  # K is small: a plain loop is an unrolled scan
+            state = self.lstm(state, gates[:, t])
             h.append(state[1])
         h = jnp.stack(h, axis=1)  # [B, K, F]
         if config.count is not None:
@@ -118,7 +122,7 @@ class LearnedPrior(nn.Module):
         state, previous = lstm_start(batch, self.config.lstm), jnp.zeros((batch, 3))
         shift, scale = jnp.zeros((batch, 0, 2)), jnp.zeros((batch, 0, 1))
         for t in range(steps):
-            state = self.lstm(state, previous)
+            state = self.lstm(state, self.gates(previous))
             h = state[1]
             p_scale = self._scale(h)
             new_scale = p_scale.loc + p_scale.std * noise.scale[:, t]
@@ -143,7 +147,7 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, appearance: jax.Array) -> jax.Array:
         window = self.config.window
-        x = MLP(self.config.hidden[::-1])(appearance)
+        x = MLP(self.config.hidden[::-1], ACTIVATIONS[self.config.activation])(appearance)
         # Start dark: a canvas of half-lit windows would be clipped at 1 where they meet.
         dark = nn.initializers.constant(-2.0)
         logits = nn.Dense(window * window, bias_init=dark)(x)

@@ -1,15 +1,21 @@
-"""q(z, n | x): one step written plainly, scanned K times (Eqn. 5 of the paper)."""
+"""q(z, n | x): one step written plainly, scanned K times (Eqn. 5 of the paper).
+
+A step finds one more box. What is in the boxes is encoded for all of them afterwards: appearance
+depends on its own box alone, q(appearance^t | box^t, x).
+"""
 
 from __future__ import annotations
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from asr_jax import attention, boxes, spatial
 from asr_jax.config import ModelConfig
 from asr_jax.distributions import bounded, known_presence, restrict
 from asr_jax.networks import (
+    ACTIVATIONS,
     MLP,
     SMALL,
     GaussianHead,
@@ -51,8 +57,19 @@ def no_noise(batch: int, config: ModelConfig) -> Noise:
     )
 
 
+@struct.dataclass
+class Box:
+    """What a step says of one more object."""
+
+    presence_logits: jax.Array  # [B]
+    q_shift: Gaussian  # [B, 2]
+    q_scale: Gaussian  # [B, 1]
+    shift: jax.Array
+    scale: jax.Array
+
+
 class InferenceStep(nn.Module):
-    """One look at the image: is there one more object, where, how large, what does it show?"""
+    """One look at the image: is there one more object, where is it, and how large?"""
 
     config: ModelConfig
 
@@ -64,15 +81,16 @@ class InferenceStep(nn.Module):
         image_gates: jax.Array,
         images: jax.Array,
         places: attention.Places | None,
-    ):
+    ) -> tuple[tuple, Box]:
         """One step.
 
-        carry: LSTM state; previous latents [B, 3 + D]; how far each place is explained [B, P].
+        carry: LSTM state; previous shift and scale [B, 3]; how far each place is explained [B, P].
         noise of this step [B, ...]; `places` where there is attention, else None.
         """
         config = self.config
         state, previous, explained = carry
-        state = LSTMStep(config.lstm, name="lstm")(state, previous, image_gates)
+        gates = image_gates + nn.Dense(4 * config.lstm, name="gates")(previous)
+        state = LSTMStep(config.lstm, name="lstm")(state, gates)
         h = state[1]  # [B, F]
         mean, variance = config.scale_prior
         expected = boxes.side(jnp.full_like(noise.scale, mean))  # the side that the prior expects
@@ -81,7 +99,7 @@ class InferenceStep(nn.Module):
         if places is not None:
             look = attention.Attention(config, name="attention")(h, places, explained)
             around = spatial.read(images, look.centre, config.look * expected, LOOK)
-            around = MLP((LOOK_FEATURES,), nn.relu, name="look")(_flat(around))
+            around = MLP((LOOK_FEATURES,), name="look")(_flat(around))
             seen = jnp.concatenate([h, look.context, look.facts, around], axis=-1)
             start["kernel_init"] = SMALL  # what is proposed is good as it is
 
@@ -106,21 +124,28 @@ class InferenceStep(nn.Module):
         q_scale = scale_head(jnp.concatenate(seen, axis=-1))
         scale = _sample(q_scale, noise.scale)
 
-        q_appearance = encode_glimpse(images, shift, scale, config)
-        appearance = _sample(q_appearance, noise.appearance)
-
         if places is not None:
             explained = explained + attention.explains(places, boxes.centre(shift), config)
-        posterior = Posterior(
-            presence_logits=logits,
-            presence_noise=noise.presence,
-            shift=q_shift,
-            scale=q_scale,
-            appearance=q_appearance,
-            latents=Latents(shift, scale, appearance),
-        )
-        latents = jnp.concatenate([shift, scale, appearance], axis=-1)
-        return (state, latents, explained), posterior
+        box = jnp.concatenate([shift, scale], axis=-1)
+        return (state, box, explained), Box(logits, q_shift, q_scale, shift, scale)
+
+
+class Appearance(nn.Module):
+    """What objects look like whose boxes are known."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, images: jax.Array, shift: jax.Array, scale: jax.Array) -> Gaussian:
+        """images: [B, H, W]; shift [B, K, 2] and scale [B, K, 1] -> [B, K, D]."""
+        config = self.config
+        read = jax.vmap(spatial.read, in_axes=(None, 1, 1, None), out_axes=1)
+        glimpses = read(images, boxes.centre(shift), boxes.side(scale), config.window)
+        activation = ACTIVATIONS[config.activation]
+        features = MLP(config.hidden, activation, name="encoder")(_flat(glimpses))
+        # Attention finds objects before they can be told apart: codes that start noisy are given up.
+        start = (0.0, 0.3) if config.encoder == "attention" else (0.0, 1.0)
+        return GaussianHead(config.appearance, initial=start, name="code")(features)
 
 
 class Inference(nn.Module):
@@ -149,38 +174,26 @@ class Inference(nn.Module):
             length=config.max_objects,
             unroll=config.max_objects,  # a short loop: XLA fuses across its steps
         )
-        nothing = jnp.zeros((batch, 3 + config.appearance))
-        start = lstm_start(batch, config.lstm), nothing, explained
-        _, posterior = steps(config, name="step")(start, noise, image_gates, images, places)
-        logits = posterior.presence_logits  # [B, K]
+        start = lstm_start(batch, config.lstm), jnp.zeros((batch, 3)), explained
+        _, box = steps(config, name="step")(start, noise, image_gates, images, places)
+        q_appearance = Appearance(config, name="appearance")(images, box.shift, box.scale)
+        appearance = _sample(q_appearance, noise.appearance)
+
+        logits = box.presence_logits  # [B, K]
         if config.presence_bound:
             logits = bounded(logits, config.presence_bound)
         if config.possible_counts:
             logits = restrict(logits, config.possible_counts)
         if config.count is not None:
             logits = known_presence((config.count,), batch, config.max_objects)
-        return posterior.replace(presence_logits=logits)
-
-
-def encode_glimpse(images, shift, scale, config: ModelConfig) -> Gaussian:
-    """q(appearance | glimpse at the box) of images [B, H, W] -> [B, D]. Call inside a module."""
-    glimpse = spatial.read(images, boxes.centre(shift), boxes.side(scale), config.window)
-    features = MLP(config.hidden, name="encoder")(_flat(glimpse))
-    # Attention finds objects before they can be told apart: codes that start noisy are given up.
-    start = (0.0, 0.3) if config.encoder == "attention" else (0.0, 1.0)
-    return GaussianHead(config.appearance, initial=start, name="appearance")(features)
-
-
-class Appearance(nn.Module):
-    """What `InferenceStep` says of an object whose box is known; its parameters are a part of that
-    step's, under the same names."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self, images: jax.Array, shift: jax.Array, scale: jax.Array) -> Gaussian:
-        """images: [B, H, W]; shift [B, 2] and scale [B, 1] of one object -> [B, D]."""
-        return encode_glimpse(images, shift, scale, self.config)
+        return Posterior(
+            presence_logits=logits,
+            presence_noise=noise.presence,
+            shift=box.q_shift,
+            scale=box.q_scale,
+            appearance=q_appearance,
+            latents=Latents(box.shift, box.scale, appearance),
+        )
 
 
 def _sample(q: Gaussian, noise: jax.Array) -> jax.Array:
@@ -188,5 +201,5 @@ def _sample(q: Gaussian, noise: jax.Array) -> jax.Array:
 
 
 def _flat(windows: jax.Array) -> jax.Array:
-    """[B, h, w] -> [B, h * w]."""
-    return windows.reshape(windows.shape[0], -1)
+    """[..., h, w] -> [..., h * w]."""
+    return windows.reshape(*windows.shape[:-2], -1)

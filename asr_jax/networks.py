@@ -13,7 +13,8 @@ from asr_jax.config import ModelConfig
 from asr_jax.types import Gaussian
 
 MIN_STD = 1e-4  # of every Gaussian, so that no density is unbounded
-PATCH, STRIDE = 7, 5  # pixels; neighbouring patches share two rows or columns
+PATCH, STRIDE = 7, 5  # pixels of `PatchEncoder`; neighbours share two rows or columns
+ACTIVATIONS = {"silu": nn.silu, "softplus": nn.softplus}
 SMALL = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 
 
@@ -21,7 +22,7 @@ class MLP(nn.Module):
     """Dense layers with an activation after each."""
 
     features: tuple[int, ...]
-    activation: Callable = nn.softplus
+    activation: Callable = nn.relu
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -60,16 +61,14 @@ class LSTMStep(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, state, x: jax.Array, projected: jax.Array | None = None):
-        """state: (c, h), each [B, F]; x: [B, X] -> (c, h).
+    def __call__(self, state, projected: jax.Array):
+        """state: (c, h), each [B, F] -> (c, h).
 
-        `projected` [B, 4F] is added to the gates: input that is the same at every step, and was
-        projected once.
+        projected: [B, 4F], what the input adds to the gates, bias included; so the caller can
+        project all inputs that it has at once.
         """
         c, h = state
-        gates = nn.Dense(4 * self.features)(jnp.concatenate([x, h], axis=-1))  # [B, 4F]
-        if projected is not None:
-            gates = gates + projected
+        gates = projected + nn.Dense(4 * self.features, use_bias=False)(h)  # [B, 4F]
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         c = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)
         return c, nn.sigmoid(o) * jnp.tanh(c)
@@ -97,20 +96,21 @@ class PatchEncoder(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
         """images: [B, H, W] -> [B, hidden], or features [B, P * Q * 32] of the P x Q places."""
-        patches = extract_patches(images)  # [B, P, Q, 49]
-        places = MLP(self.features, nn.relu)(patches).reshape(images.shape[0], -1)
-        return MLP((self.hidden,), nn.relu, name="dense")(places) if self.hidden else places
+        patches = extract_patches(images, PATCH, STRIDE)  # [B, P, Q, 49]
+        places = MLP(self.features)(patches).reshape(images.shape[0], -1)
+        return MLP((self.hidden,), name="dense")(places) if self.hidden else places
 
 
-def extract_patches(images: jax.Array) -> jax.Array:
-    """images: [B, H, W] -> [B, P, Q, PATCH * PATCH]."""
-    (rows, *vertical), (columns, *horizontal) = (patch_grid(length) for length in images.shape[1:])
+def extract_patches(images: jax.Array, size: int, stride: int) -> jax.Array:
+    """images: [B, H, W] -> square patches, row by row, [B, P, Q, size * size]."""
+    grid = [patch_grid(length, size, stride) for length in images.shape[1:]]
+    (rows, *vertical), (columns, *horizontal) = grid
     x = jnp.pad(images, [(0, 0), vertical, horizontal])
-    x = jnp.stack([x[:, i : i + (rows - 1) * STRIDE + 1 : STRIDE] for i in range(PATCH)], -1)
+    x = jnp.stack([x[:, i : i + (rows - 1) * stride + 1 : stride] for i in range(size)], -1)
     x = jnp.stack(
-        [x[:, :, j : j + (columns - 1) * STRIDE + 1 : STRIDE] for j in range(PATCH)], -1
-    )  # [B, P, Q, PATCH, PATCH]
-    return x.reshape(images.shape[0], rows, columns, PATCH * PATCH)
+        [x[:, :, j : j + (columns - 1) * stride + 1 : stride] for j in range(size)], -1
+    )  # [B, P, Q, size, size]
+    return x.reshape(images.shape[0], rows, columns, size * size)
 
 
 def encode_image(images: jax.Array, config: ModelConfig) -> jax.Array:
@@ -120,8 +120,8 @@ def encode_image(images: jax.Array, config: ModelConfig) -> jax.Array:
     return images.reshape(images.shape[0], -1)
 
 
-def patch_grid(length: int) -> tuple[int, int, int]:
+def patch_grid(length: int, size: int, stride: int) -> tuple[int, int, int]:
     """(number of patches along an edge, pixels of padding before it, and after it)."""
-    places = max(1, -(-(length - PATCH) // STRIDE) + 1)
-    padding = (places - 1) * STRIDE + PATCH - length
+    places = max(1, -(-(length - size) // stride) + 1)
+    padding = (places - 1) * stride + size - length
     return places, padding // 2, padding - padding // 2

@@ -141,12 +141,8 @@ def place(
     """
     shift = posterior.shift.loc + posterior.shift.std * noise.shift  # [B, K, 2]
     scale = posterior.scale.loc + posterior.scale.std * noise.scale  # [B, K, 1]
-    step = {"params": params["inference"]["params"]["step"]}
-
-    def look(shift, scale):  # of one step: [B, 2], [B, 1] -> [B, D]
-        return inference.Appearance(model.config).apply(step, images, shift, scale)
-
-    q = jax.vmap(look, in_axes=1, out_axes=1)(shift, scale)  # [B, K, D]
+    look = {"params": params["inference"]["params"]["appearance"]}
+    q = inference.Appearance(model.config).apply(look, images, shift, scale)
     latents = Latents(shift, scale, q.loc + q.std * noise.appearance)
     return posterior.replace(appearance=q, latents=latents)
 

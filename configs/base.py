@@ -46,6 +46,7 @@ def base() -> ConfigDict:
     config.model.appearance = 50
     config.model.lstm = 256
     config.model.hidden = (512, 256)
+    config.model.activation = "silu"
     config.model.head = 64
     config.model.encoder = "patches"
     config.model.look = 1.8
@@ -297,6 +298,7 @@ def paper(config: ConfigDict) -> None:
     """
     config.model.encoder = "raw"
     config.model.encoder_hidden = 0
+    config.model.activation = "softplus"
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_bound = 0.0
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10

@@ -3,6 +3,7 @@
 import dataclasses
 from functools import cache, partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -229,8 +230,9 @@ def states_of(params, latents):
     spatial = jnp.concatenate([latents.shift, latents.scale], axis=-1)
     state, previous, found = lstm_start(len(spatial), CONFIG.lstm), jnp.zeros((8, 3)), []
     for t in range(STEPS):
-        lstm = {"params": params["params"]["lstm"]}
-        state = LSTMStep(CONFIG.lstm).apply(lstm, state, previous)
+        gates, lstm = ({"params": params["params"][name]} for name in ("gates", "lstm"))
+        projected = nn.Dense(4 * CONFIG.lstm).apply(gates, previous)
+        state = LSTMStep(CONFIG.lstm).apply(lstm, state, projected)
         found.append(state[1])
         previous = spatial[:, t]
     return jnp.stack(found, axis=1)
@@ -262,15 +264,19 @@ def test_decoder_starts_dark_and_between_zero_and_one():
     assert sorted(shapes) == [(8, 12), (12, 16)]
 
 
-def test_decoder_equals_float64_numpy():
-    decoder = Decoder(CONFIG)
+@pytest.mark.parametrize(
+    "activation, expected",
+    [("silu", lambda x: x * sigmoid(x)), ("softplus", lambda x: np.log1p(np.exp(x)))],
+)
+def test_decoder_equals_float64_numpy(activation, expected):
+    decoder = Decoder(dataclasses.replace(CONFIG, activation=activation))
     codes = np.random.default_rng(8).normal(size=(4, CODE))
     params = random_params(decoder.init, jax.random.key(0), jnp.float32(codes))
     got = decoder.apply(params, jnp.float32(codes))
     tree = jax.tree.map(np.float64, params["params"])
     x = codes
     for layer in ("Dense_0", "Dense_1"):
-        x = np.log1p(np.exp(x @ tree["MLP_0"][layer]["kernel"] + tree["MLP_0"][layer]["bias"]))
+        x = expected(x @ tree["MLP_0"][layer]["kernel"] + tree["MLP_0"][layer]["bias"])
     x = sigmoid(x @ tree["Dense_0"]["kernel"] + tree["Dense_0"]["bias"])
     np.testing.assert_allclose(got, x.reshape(4, 3, 3), rtol=1e-5)
 

@@ -159,8 +159,9 @@ NOW = np.eye(STEPS, dtype=bool)
 def test_a_step_depends_on_the_noise_of_earlier_steps_only(influence, name, same_step):
     found = influence[name]
     np.testing.assert_array_equal(found[LATER], 0)
-    np.testing.assert_array_equal(found[..., PARTS.presence], 0)
-    for part in (PARTS.shift, PARTS.scale, PARTS.appearance):
+    for part in (PARTS.presence, PARTS.appearance):  # no box depends on what others show
+        np.testing.assert_array_equal(found[..., part], 0)
+    for part in (PARTS.shift, PARTS.scale):
         assert np.all(found[EARLIER][:, part] > 1e-6)
         if part in same_step:
             assert np.all(found[NOW][:, part] > 1e-6)
@@ -198,10 +199,10 @@ def test_an_image_that_is_shifted_shifts_the_first_box_by_as_much():
     """Away from the edges, and with parameters that do not look at absolute places."""
     config = dataclasses.replace(CONFIG, canvas=(60, 50), encoder="attention")
     module, noise = Inference(config), no_noise(2, config)
-    # A blob, and the same one two patches further right and one patch higher.
+    # A blob, and the same one two places further right and one place higher.
     images = np.zeros((2, 60, 50), np.float32)
     blob = np.random.default_rng(0).uniform(0.5, 1, (9, 8))
-    images[0, 31:40, 16:24] = images[1, 26:35, 26:34] = blob
+    images[0, 31:40, 16:24] = images[1, 25:34, 28:36] = blob
     params = module.init(jax.random.key(0), jnp.asarray(images), noise)
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda x: x + jnp.float32(rng.normal(0, 0.02, x.shape)), params)
@@ -214,7 +215,7 @@ def test_an_image_that_is_shifted_shifts_the_first_box_by_as_much():
     q = jax.jit(module.apply)(params, jnp.asarray(images), noise)
     centre = (np.tanh(np.float64(q.shift.loc[:, 0])) + 1) / 2 * [50, 60]  # [2, 2], pixels
     assert np.abs(centre[0] - [20, 35.5]).max() < 4  # it is the blob that was found
-    np.testing.assert_allclose(centre[1] - centre[0], [10, -5], atol=0.01)
+    np.testing.assert_allclose(centre[1] - centre[0], [12, -6], atol=0.01)
     steepness = 1 - np.square(centre / [25, 30] - 1)
     pixels = np.float64(q.shift.std[:, 0]) * steepness * [25, 30]
     np.testing.assert_allclose(pixels[1], pixels[0], rtol=1e-3)

@@ -265,9 +265,9 @@ def test_no_gradient_flows_through_the_search(params):
     _, gradient = jax.vjp(found, params)
     (of_means,), (of_looks,) = gradient((1.0, 0.0)), gradient((0.0, 1.0))
     assert tree_max_difference(of_means, jax.tree.map(jnp.zeros_like, params)) == 0
-    step = of_looks["inference"]["params"]["step"]
-    assert np.abs(step["appearance"]["Dense_0"]["kernel"]).max() > 0
-    assert np.abs(step["shift"]["Dense_0"]["kernel"]).max() == 0
+    of_looks = of_looks["inference"]["params"]
+    assert np.abs(of_looks["appearance"]["code"]["Dense_0"]["kernel"]).max() > 0
+    assert np.abs(of_looks["step"]["shift"]["Dense_0"]["kernel"]).max() == 0
 
 
 def test_evaluate_measures_the_refined_posterior_beside_the_amortised_one(params):
