@@ -82,7 +82,7 @@ def base() -> ConfigDict:
     config.constraints.ramps = ConfigDict()  # name -> (start, end), fractions of the run
 
     config.optimizer = ConfigDict()  # fields of asr_jax.OptimizerConfig
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup = 300
     config.optimizer.clip = 1000.0
@@ -277,7 +277,7 @@ def scale_prior(side: float, canvas: int, variance: float) -> tuple[float, float
 
 
 def patches(config: ConfigDict) -> None:
-    """Without `attention` and what came with it, as the results that are kept so far were run.
+    """Without `attention`, and what came with it.
 
     Multipliers are for the caller to fix.
     """
@@ -289,6 +289,7 @@ def patches(config: ConfigDict) -> None:
         config.train.epochs = 60
     config.model.place_prior = "gaussian"
     config.model.count_gap_weight = config.train.count_mix_until = 0.0
+    config.optimizer.learning_rate = 1e-3
 
 
 def paper(config: ConfigDict) -> None:
