@@ -68,7 +68,7 @@ def test_a_lattice_covers_the_square_evenly():
         for _ in range(50):  # a box anywhere, as the lattice wraps around
             low, size = rng.uniform(size=2), rng.uniform(0.2, 0.9, 2)
             share = np.mean(np.all((x - low) % 1 < size, axis=1))
-            assert abs(share - size.prod()) < 4 / points  # of random points: 0.06 for 55
+            assert abs(share - size.prod()) < 4 / points  # of random points: 0.08 for 34
     with pytest.raises(ValueError, match="must be a Fibonacci number, got 100: take 144"):
         lattice(100)
 
@@ -175,9 +175,12 @@ def test_gradients_are_those_of_the_density():
     """In a shift and in an earlier one, against differences of exp(f) over a fine integral."""
     params = params_of(0.3, seed=3)
     states, shift, scale = some_boxes(seed=2, batch=1)
-    gradient = jax.jit(jax.grad(lambda x: log_prob(along(params, states, x, scale), x)[0, 2]))(
-        shift
-    )
+    fine = Placement(CANVAS, points=144)
+
+    def of_last(shift):
+        return log_prob(fine.apply(params, states, shift, scale), shift)[0, 2]
+
+    gradient = jax.jit(jax.grad(of_last))(shift)
     _, sides = boxes_of(shift, scale)
     state = np.float64(states[0, 2])
 
