@@ -52,7 +52,7 @@ class PlaceEncoder(nn.Module):
         where = MLP((self.features,), name="coordinates")(centres)
         where = nn.Dense(self.features, name="where")(where)
         x = nn.relu(nn.Dense(self.features, name="around")(around) + where[None])
-        more = MLP((self.features,), name="hidden")(x)
+        more = MLP((self.features // 2,), name="hidden")(x)
         x = x + nn.Dense(self.features, name="more")(more)
 
         offsets = nn.Dense(2, kernel_init=SMALL, name="vote")(x)  # in strides

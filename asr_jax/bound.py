@@ -206,7 +206,9 @@ def elbo_terms(
     scores = count_scores(prior, log_p, -sum(kls.values()), config)
     constrained = {}
     if prior_constraints:  # a price that the prior is to pay, not the posterior that it learns from
-        alone = model.prior(params, jax.lax.stop_gradient(latents))
+        held = jax.lax.stop_gradient((params["prior"]["params"], latents))
+        places = {"params": held[0] | {"place": params["prior"]["params"]["place"]}}
+        alone = model.prior(params | {"prior": places}, held[1])
         constrained = of_places(prior_constraints, posterior, alone, config.canvas)
     terms = Terms(
         elbo=expected - kl_count - kl_shift - kl_scale - kl_appearance,
