@@ -205,10 +205,8 @@ def elbo_terms(
     kl_shift, kl_scale, kl_appearance = (jnp.sum(exists * kls[name], axis=1) for name in LATENTS)
     scores = count_scores(prior, log_p, -sum(kls.values()), config)
     constrained = {}
-    if prior_constraints:  # a price that the prior is to pay, not the posterior that it learns from
-        held = jax.lax.stop_gradient((params["prior"]["params"], latents))
-        places = {"params": held[0] | {"place": params["prior"]["params"]["place"]}}
-        alone = model.prior(params | {"prior": places}, held[1])
+    if prior_constraints:  # a price that places pay, not the posterior that they are learned from
+        alone = model.prior(_places_only(params), jax.lax.stop_gradient(latents))
         constrained = of_places(prior_constraints, posterior, alone, config.canvas)
     terms = Terms(
         elbo=expected - kl_count - kl_shift - kl_scale - kl_appearance,
@@ -224,6 +222,13 @@ def elbo_terms(
         prior_constraints=constrained,
     )
     return terms, scores
+
+
+def _places_only(params: Params) -> Params:
+    """The same parameters; a gradient reaches the density of places, and not what it is given."""
+    tree = params["prior"]["params"]
+    held = {k: v if k == "place" else jax.lax.stop_gradient(v) for k, v in tree.items()}
+    return params | {"prior": {"params": held}}
 
 
 def exact(model: Model) -> Model:

@@ -140,7 +140,7 @@ def overlap(name: str) -> ConfigDict:
     config = base()
     attention(config)
     config.name = name
-    config.train.epochs = 24
+    config.train.epochs = 20
     allow(config, *(f"F{i}" for i in range(1, 8)), "side")
     config.constraints.prior_tolerances = ConfigDict(PRIOR_TOLERANCES)
     return config
