@@ -126,7 +126,7 @@ TOLERANCES = dict(
     **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
 )
 # The same of the places that the prior would draw.
-PRIOR_TOLERANCES = dict(F1=0.04, F2=0.01, F3=0.01, F4=0.01, F5=0.01)
+PRIOR_TOLERANCES = dict(F1=0.02, F2=0.005, F3=0.005, F4=0.005, F5=0.005)
 
 
 def allow(config: ConfigDict, *names: str) -> None:
