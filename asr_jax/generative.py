@@ -91,13 +91,12 @@ class LearnedPrior(nn.Module):
         """
         config = self.config
         spatial_latents = jnp.concatenate([latents.shift, latents.scale], axis=-1)  # [B, K, 3]
-        previous = jnp.pad(spatial_latents, [(0, 0), (1, 0), (0, 0)])[:, :-1]  # z^0 = 0
-        batch, steps = previous.shape[:2]
-        gates = self.gates(previous)  # [B, K, 4F], of all steps at once
-        # Before the first object nothing tells images apart: its state is computed for one.
-        state = self.lstm(lstm_start(1, config.lstm), gates[:1, 0])
+        batch, steps = spatial_latents.shape[:2]
+        # Nothing comes before the first object, in any image: its state is computed once.
+        state = self.lstm(lstm_start(1, config.lstm), self.gates(jnp.zeros((1, 3))))
         h = [jnp.broadcast_to(state[1], (batch, config.lstm))]
-        for t in range(1, steps):  # K is small: a plain loop is an unrolled scan
+        gates = self.gates(spatial_latents[:, :-1])  # [B, K - 1, 4F], of all other steps at once
+        for t in range(steps - 1):  # K is small: a plain loop is an unrolled scan
             state = self.lstm(state, gates[:, t])
             h.append(state[1])
         h = jnp.stack(h, axis=1)  # [B, K, F]
