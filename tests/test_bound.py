@@ -168,7 +168,7 @@ def test_marginal_gradient_equals_the_mean_of_score_function_gradients():
 @pytest.mark.parametrize("changes", [{}, {"prior": "fixed", "possible_counts": (1, 3)}], ids=str)
 def test_the_gap_is_the_divergence_from_the_best_count_posterior_in_float64(changes):
     """q*(n) is proportional to what the ELBO gains by n; the ELBO itself is as it was."""
-    model, params = small_model(**changes, count_gap_weight=3.0), more_objects(MODEL)
+    model, params = small_model(**changes, count_gap_weight=3.0), more_objects(MODEL, seed=3)
     posterior, *rest = parts(model, params)
     counts = list(model.config.counts)
     scores, log_q = elbo_given_n(model, posterior, *rest)[:, counts], log_q_n(posterior)[:, counts]

@@ -30,7 +30,7 @@ BOX = np.tile(np.array([[1, 1, 5, 5], [6, 6, 10, 10], [0, 6, 4, 10.0]]), (NUMBER
 @pytest.fixture(scope="module")
 def params():
     """Of which the posterior over n differs from image to image."""
-    return with_leaf(small_params(MODEL, 2), PRESENCE_KERNEL, lambda kernel: 30 * kernel)
+    return with_leaf(small_params(MODEL, 31), PRESENCE_KERNEL, lambda kernel: 60 * kernel)
 
 
 def evaluated(params, key, batch_size, model=MODEL):
