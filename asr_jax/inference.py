@@ -143,7 +143,7 @@ class Appearance(nn.Module):
         glimpses = read(images, boxes.centre(shift), boxes.side(scale), config.window)
         activation = ACTIVATIONS[config.activation]
         features = MLP(config.hidden, activation, name="encoder")(_flat(glimpses))
-        # Attention finds objects before they can be told apart: codes that start noisy are given up.
+        # Attention finds objects before they can be told apart: noisy codes would be given up.
         start = (0.0, 0.3) if config.encoder == "attention" else (0.0, 1.0)
         return GaussianHead(config.appearance, initial=start, name="code")(features)
 

@@ -20,7 +20,7 @@ from asr_jax.networks import SMALL
 from asr_jax.types import Lattice
 
 # Points of a lattice, Fibonacci numbers.
-POINTS = 34  # for the integral: a log-density of trained models errs by 0.05 nats, by none on average
+POINTS = 34  # for the integral: log-densities of trained models err by 0.05 nats, none on average
 POINTS_TO_DRAW = 987  # where it is sampled
 INSIDE = 1 - 1e-6  # a centre at the edge has an infinite shift
 SHARP = 2.0  # an edge that is learned can be as sharp as 1 / SHARP pixels

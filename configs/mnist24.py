@@ -2,9 +2,7 @@
 
     python -m experiments.number --config=configs/mnist24.py
 
-One CPU core, 30 minutes beside other work: ACC 0.999, mean IoU 0.865, nELBO 381, SE 35.5
-(validation scenes, seed 0, with an earlier prior over places). RESULTS.md has the rows of
-`asr,patches`.
+One CPU core, 18 minutes: ACC 0.996, mean IoU 0.867, nELBO 366.0, SE 26.9 (test scenes, seed 0).
 """
 
 from configs import base
