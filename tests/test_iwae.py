@@ -73,10 +73,12 @@ def test_many_samples_come_to_log_p_of_x():
     )
     params, images = small_params(model, seed=1), small_images(2, seed=3)
     # A proposal around the prior, but a little wider: weights have a variance, and a small one.
-    for head, layer, wider in (
-        *(("shift", "Dense_1", 1.5), ("scale", "Dense_1", 0.3), ("appearance", "Dense_0", 0.3)),
+    for path, wider in (
+        (("step", "shift", "Dense_1"), 1.5),
+        (("step", "scale", "Dense_1"), 0.3),
+        (("appearance", "code", "Dense_0"), 0.3),
     ):
-        last = ("inference", "params", "step", head, layer)
+        last = ("inference", "params", *path)
         params = with_leaf(params, (*last, "kernel"), lambda kernel: kernel / 3)
         params = with_leaf(
             params, (*last, "bias"), lambda bias, w=wider: bias.at[len(bias) // 2 :].add(w)
