@@ -166,7 +166,8 @@ class Checkpoints:
         if differences:
             raise CheckpointError(
                 f"the checkpoint of step {step} belongs to another model: "
-                f"{'; '.join(differences[:3])}: use the config that it was trained with"
+                f"{'; '.join(differences[:3])}: use the config and the version of this code "
+                "that it was trained with"
             )
 
     def close(self) -> None:
