@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from asr_jax import random_keys
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, values
-from asr_jax.constraints.places import of_places
+from asr_jax.constraints.places import of_places, places_only
 from asr_jax.distributions import CountChain, binary_concrete, kl, log_prob, mixed
 from asr_jax.generative import canvases, log_likelihood
 from asr_jax.images import to_float
@@ -206,7 +206,7 @@ def elbo_terms(
     scores = count_scores(prior, log_p, -sum(kls.values()), config)
     constrained = {}
     if prior_constraints:  # a price that places pay, not the posterior that they are learned from
-        alone = model.prior(_places_only(params), jax.lax.stop_gradient(latents))
+        alone = model.prior(places_only(params), jax.lax.stop_gradient(latents))
         constrained = of_places(prior_constraints, posterior, alone, config.canvas)
     terms = Terms(
         elbo=expected - kl_count - kl_shift - kl_scale - kl_appearance,
@@ -222,13 +222,6 @@ def elbo_terms(
         prior_constraints=constrained,
     )
     return terms, scores
-
-
-def _places_only(params: Params) -> Params:
-    """The same parameters; a gradient reaches the density of places, and not what it is given."""
-    tree = params["prior"]["params"]
-    held = {k: v if k == "place" else jax.lax.stop_gradient(v) for k, v in tree.items()}
-    return params | {"prior": {"params": held}}
 
 
 def exact(model: Model) -> Model:

@@ -67,6 +67,13 @@ def of_places(
     }
 
 
+def places_only(params: dict) -> dict:
+    """The same parameters; a gradient reaches the density of places, and not what it is given."""
+    tree = params["prior"]["params"]
+    held = {k: v if k == "place" else jax.lax.stop_gradient(v) for k, v in tree.items()}
+    return params | {"prior": {"params": held}}
+
+
 def check(constraints: Sequence[Constraint], field: str = "prior_weights") -> None:
     """Raises ValueError for a constraint that places cannot be held to; `field` named it."""
     for constraint in constraints:
