@@ -82,7 +82,7 @@ def _elbo(
     axis_name,
 ):
     keys = random_keys.per_image(key, len(images), axis_name)
-    posterior = model.posterior(params, keys, images)
+    posterior = model.decoded(params, model.posterior(params, keys, images))
     terms, _ = elbo_terms(
         params,
         posterior,
@@ -186,7 +186,8 @@ def elbo_terms(
     """
     config, latents = model.config, posterior.latents
     prior = model.prior(params, latents, presence_prior)
-    objects = model.render(params, latents)  # [B, K, H, W]
+    windows = model.decoded(params, posterior).windows
+    objects = model.render(params, latents, windows)  # [B, K, H, W]
     log_p = log_likelihood(images, canvases(objects, config.counts), config)  # [B, N]
     seen = posterior
     if count_mix is not None and config.count is None:

@@ -175,7 +175,7 @@ def _evaluate(
             found["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
         return found, terms
 
-    posterior = model.posterior(params, keys, images)
+    posterior = model.decoded(params, model.posterior(params, keys, images))
     found, terms = measured(posterior, mode)
     found |= {
         "count": q_n.mode(),
@@ -198,6 +198,7 @@ def _evaluate(
         )
         noise = inference.draw_noise(keys, model.config)
         posterior = refinement.place(params, to_float(images), better, noise, model=model)
+        posterior = model.decoded(params, posterior)
         of_image = tuple(c for c in constraints if c.of_mean is None)
         refined = measured(posterior, better)[0]
         refined |= statistics(of_image, posterior, model.config.canvas)

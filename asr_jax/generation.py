@@ -125,12 +125,14 @@ def nearest(images: np.ndarray, others: np.ndarray, batch_size: int = 1000) -> n
 def _generate(params, key_data, *, model: Model, constraints):
     keys = jax.random.wrap_key_data(key_data, impl=random_keys.IMPLEMENTATION)
     latents, prior, count = model.sample_latents(params, keys)
-    scene = model.scene(params, latents, count)
+    windows = model.windows(params, latents)
+    scene = model.scene(params, latents, count, windows)
     # Sure of n, so that the functionals are of the objects that were drawn.
     exist = jnp.arange(model.config.max_objects)[None] < count[:, None]
     certain = prior.replace(presence_logits=jnp.where(exist, CERTAIN, -CERTAIN))
     values = {"canvas": scene.canvas, "count": count, "boxes": scene.boxes}
-    return values | statistics(constraints, as_posterior(certain, latents), model.config.canvas)
+    drawn = as_posterior(certain, latents, windows)
+    return values | statistics(constraints, drawn, model.config.canvas)
 
 
 @jax.jit

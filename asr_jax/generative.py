@@ -15,7 +15,7 @@ from asr_jax.config import ModelConfig
 from asr_jax.distributions import known_presence
 from asr_jax.networks import ACTIVATIONS, MLP, GaussianHead, LSTMStep, lstm_start
 from asr_jax.placement import Placement
-from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior
+from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior, Windows
 
 
 class FixedPrior(nn.Module):
@@ -139,21 +139,22 @@ class LearnedPrior(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Appearance codes [..., D] -> windows [..., h, w] with values in (0, 1)."""
+    """Appearance codes [..., D] -> windows [..., h, w]."""
 
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, appearance: jax.Array) -> jax.Array:
+    def __call__(self, appearance: jax.Array) -> Windows:
         window = self.config.window
         x = MLP(self.config.hidden[::-1], ACTIVATIONS[self.config.activation])(appearance)
         # Start dark: a canvas of half-lit windows would be clipped at 1 where they meet.
         dark = nn.initializers.constant(-2.0)
         logits = nn.Dense(window * window, bias_init=dark)(x)
-        return nn.sigmoid(logits).reshape(appearance.shape[:-1] + (window, window))
+        alpha = nn.sigmoid(logits).reshape(appearance.shape[:-1] + (window, window))
+        return Windows(alpha)
 
 
-def as_posterior(prior: Prior, latents: Latents) -> Posterior:
+def as_posterior(prior: Prior, latents: Latents, windows: Windows | None = None) -> Posterior:
     """A sample of the prior in the struct that constraints look at."""
     return Posterior(
         presence_logits=prior.presence_logits,
@@ -162,6 +163,7 @@ def as_posterior(prior: Prior, latents: Latents) -> Posterior:
         scale=prior.scale,
         appearance=prior.appearance,
         latents=latents,
+        windows=windows,
     )
 
 

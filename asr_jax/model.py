@@ -16,7 +16,7 @@ from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, default_weights
 from asr_jax.distributions import CountChain
 from asr_jax.images import check, to_float
-from asr_jax.types import Latents, Posterior, Prior
+from asr_jax.types import Latents, Posterior, Prior, Windows
 
 Params = Any  # {"inference": ..., "prior": ..., "decoder": ...}
 
@@ -155,16 +155,33 @@ class Model:
         return self._prior.apply(params["prior"], latents, presence_prior)
 
     @_jit
-    def render(self, params: Params, latents: Latents) -> jax.Array:
-        """Each object alone on its canvas: [B, K, H, W]."""
-        windows = self._decoder.apply(params["decoder"], latents.appearance)  # [B, K, h, w]
-        centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
-        return spatial.write(windows, centre, side, self.config.canvas)
+    def decoded(self, params: Params, posterior: Posterior) -> Posterior:
+        """The posterior with the `windows` of its sample; as it is if it has them."""
+        if posterior.windows is not None:
+            return posterior
+        return posterior.replace(windows=self.windows(params, posterior.latents))
 
     @_jit
-    def scene(self, params: Params, latents: Latents, count: jax.Array) -> Scene:
+    def windows(self, params: Params, latents: Latents) -> Windows:
+        """What is in the boxes: [B, K, h, w]."""
+        return self._decoder.apply(params["decoder"], latents.appearance)
+
+    @_jit
+    def render(
+        self, params: Params, latents: Latents, windows: Windows | None = None
+    ) -> jax.Array:
+        """Each object alone on its canvas: [B, K, H, W]; `windows` if they are known already."""
+        if windows is None:
+            windows = self.windows(params, latents)
+        centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
+        return spatial.write(windows.alpha, centre, side, self.config.canvas)
+
+    @_jit
+    def scene(
+        self, params: Params, latents: Latents, count: jax.Array, windows: Windows | None = None
+    ) -> Scene:
         """The first count[b] objects of each image, summed and clipped to [0, 1]."""
-        objects = self.render(params, latents)
+        objects = self.render(params, latents, windows)
         exists = jnp.arange(self.config.max_objects)[None] < count[:, None]  # [B, K]
         canvas = jnp.einsum("bkhw,bk->bhw", objects, exists.astype(objects.dtype))
         return Scene(

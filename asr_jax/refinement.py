@@ -106,7 +106,7 @@ def _refine(
             return place(fixed, pixels, q, noise, model=model)
 
         def objective(places: Means) -> jax.Array:  # [B]
-            q = mean(places)
+            q = model.decoded(fixed, mean(places))
             terms, _ = elbo_terms(fixed, q, pixels, model=model)
             found = values(constraints, q, model.config.canvas)
             return terms.elbo - penalty(found, weights)
@@ -144,7 +144,7 @@ def place(
     look = {"params": params["inference"]["params"]["appearance"]}
     q = inference.Appearance(model.config).apply(look, images, shift, scale)
     latents = Latents(shift, scale, q.loc + q.std * noise.appearance)
-    return posterior.replace(appearance=q, latents=latents)
+    return posterior.replace(appearance=q, latents=latents, windows=None)
 
 
 def noise_of(posterior: Posterior) -> Noise:

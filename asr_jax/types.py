@@ -40,6 +40,13 @@ class Latents:
 
 
 @struct.dataclass
+class Windows:
+    """What objects look like in their boxes, whatever size these have on the canvas."""
+
+    alpha: jax.Array  # [B, K, h, w]  how much of its object is at a pixel, in (0, 1)
+
+
+@struct.dataclass
 class Noise:
     """The randomness of one sample; zeros give the means of the posterior's Gaussians.
 
@@ -67,6 +74,7 @@ class Posterior:
     scale: Gaussian  # [B, K, 1]
     appearance: Gaussian  # [B, K, D]
     latents: Latents
+    windows: Windows | None = None  # the sample's objects, where they have been decoded
 
 
 @struct.dataclass
