@@ -44,9 +44,13 @@ class PlaceEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array) -> tuple[Places, jax.Array]:
-        """images: [B, H, W] -> the places, and a summary of them [B, summary]."""
-        batch, height, width = images.shape
-        patches = extract_patches(images, PATCH, STRIDE)  # [B, R, C, 64]
+        """images: [B, H, W], or of several planes [B, C, H, W] of which the last is bright where
+        objects are -> the places, and a summary of them [B, summary].
+        """
+        batch, (height, width) = len(images), images.shape[-2:]
+        patches = extract_patches(images, PATCH, STRIDE)  # [B, R, C, 64] or [B, R, C, planes, 64]
+        bright = patches if images.ndim == 3 else patches[..., -1, :]
+        patches = patches.reshape(*patches.shape[:3], -1)
         around = _with_neighbours(MLP(self.patch, name="patch")(patches))
         centres = jnp.asarray(place_centres((height, width)))  # [R, C, 2]
         where = MLP((self.features,), name="coordinates")(centres)
@@ -58,7 +62,7 @@ class PlaceEncoder(nn.Module):
         offsets = nn.Dense(2, kernel_init=SMALL, name="vote")(x)  # in strides
         step = 2 * STRIDE / np.array([[[[width, height]]]], np.float32)
         votes = centres[None] + offsets * step
-        ink = patches.mean(-1).reshape(batch, -1)
+        ink = bright.mean(-1).reshape(batch, -1)
         ink = ink / (ink.max(-1, keepdims=True) + 1e-3)  # a black image has none
         few = nn.Dense(self.few, name="few")(x).reshape(batch, -1)
         summary = MLP((self.summary,), name="summary")(few)

@@ -21,11 +21,12 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax import random_keys
+from asr_jax.compositing import canvases
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, values
 from asr_jax.constraints.places import of_places, places_only
 from asr_jax.distributions import CountChain, binary_concrete, kl, log_prob, mixed
-from asr_jax.generative import canvases, log_likelihood
+from asr_jax.generative import log_likelihood, standard
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params
 from asr_jax.types import Posterior, Prior, Terms
@@ -107,7 +108,7 @@ def iwae(
     Args:
       params: of the model.
       key: one random key, or one an image.
-      images: [B, H, W]: uint8, or floats in [0, 1].
+      images: [B, H, W] or [B, H, W, C]: uint8, or floats in [0, 1].
       model: static; whichever its estimator, this bound is the same.
       samples: S, at least 1 (static); memory does not depend on it.
 
@@ -135,10 +136,13 @@ def _iwae(params, key, images, *, model, samples):
             - log_prob(getattr(posterior, name), getattr(latents, name))
             for name in LATENTS
         )
-        objects = model.render(params, latents)
-        log_p = log_likelihood(to_float(images), canvases(objects, config.counts), config)
-        log_w = count_scores(prior, log_p, ratios, config)
-        return jax.nn.logsumexp(log_w, axis=1)
+        layers, behind = model.layers(params, latents), model.background(params, latents)
+        log_p = log_likelihood(to_float(images), canvases(layers, behind, config.counts), config)
+        log_w = jax.nn.logsumexp(count_scores(prior, log_p, ratios, config), axis=1)
+        if posterior.background is not None:
+            z = latents.background
+            log_w += log_prob(standard(z.shape), z) - log_prob(posterior.background, z)
+        return log_w
 
     def add(total, s):
         return jnp.logaddexp(total, log_weight(s)), None
@@ -187,14 +191,14 @@ def elbo_terms(
     config, latents = model.config, posterior.latents
     prior = model.prior(params, latents, presence_prior)
     windows = model.decoded(params, posterior).windows
-    objects = model.render(params, latents, windows)  # [B, K, H, W]
-    log_p = log_likelihood(images, canvases(objects, config.counts), config)  # [B, N]
+    layers, behind = model.layers(params, latents, windows), model.background(params, latents)
+    log_p = log_likelihood(images, canvases(layers, behind, config.counts), config)  # [B, N]
     seen = posterior
     if count_mix is not None and config.count is None:
         logits = mixed(posterior.presence_logits, config.counts, count_mix)
         seen = posterior.replace(presence_logits=logits)
     if config.estimator == "concrete":
-        expected, kl_count, exists = _concrete(seen, prior, objects, images, config)
+        expected, kl_count, exists = _concrete(seen, prior, layers.light, images, config)
     else:
         expected, kl_count, exists = _marginal(seen, prior, log_p, config)
 
@@ -204,13 +208,18 @@ def elbo_terms(
     }
     # Only objects that exist have something to encode.
     kl_shift, kl_scale, kl_appearance = (jnp.sum(exists * kls[name], axis=1) for name in LATENTS)
+    kl_background = None
+    if posterior.background is not None:
+        z = latents.background
+        kl_background = kl(posterior.background, standard(z.shape), z)  # [B]
     scores = count_scores(prior, log_p, -sum(kls.values()), config)
     constrained = {}
     if prior_constraints:  # a price that places pay, not the posterior that they are learned from
         alone = model.prior(places_only(params), jax.lax.stop_gradient(latents))
         constrained = of_places(prior_constraints, posterior, alone, config.canvas)
+    elbo = expected - kl_count - kl_shift - kl_scale - kl_appearance
     terms = Terms(
-        elbo=expected - kl_count - kl_shift - kl_scale - kl_appearance,
+        elbo=elbo if kl_background is None else elbo - kl_background,
         log_likelihood=expected,
         kl_count=kl_count,
         kl_shift=kl_shift,
@@ -219,6 +228,7 @@ def elbo_terms(
         penalty=jnp.zeros_like(expected),
         prior_penalty=jnp.zeros_like(expected),
         count_gap=_count_gap(posterior, scores, config),
+        kl_background=kl_background,
         constraints={},
         prior_constraints=constrained,
     )
@@ -237,7 +247,7 @@ def _marginal(posterior: Posterior, prior: Prior, log_p: jax.Array, config: Mode
     return jnp.sum(q * log_p, axis=1), q_n.kl_divergence(p_n), q_n.survival
 
 
-def _concrete(posterior: Posterior, prior: Prior, objects, images, config: ModelConfig):
+def _concrete(posterior: Posterior, prior: Prior, light, images, config: ModelConfig):
     """One sample of a relaxed presence that scales each window, as in the released code.
 
     A step is executed until the presences before it have lost 0.9 in all; its object counts when
@@ -250,7 +260,8 @@ def _concrete(posterior: Posterior, prior: Prior, objects, images, config: Model
     lost = jnp.cumsum(1 - presence, axis=1)
     exists = (lost < STOP).astype(jnp.float32)
     executed = jnp.pad(exists, [(0, 0), (1, 0)], constant_values=1)[:, :-1]
-    canvas = jnp.einsum("bkhw,bk->bhw", objects, presence * exists)
+    canvas = jnp.einsum("bk...hw,bk->b...hw", light, presence * exists)
+    canvas = canvas if canvas.ndim == 3 else jnp.moveaxis(canvas, 1, -1)
     log_p = log_likelihood(images, canvas[:, None], config)[:, 0]
     return log_p, jnp.sum(executed * (q.log_prob(y) - p.log_prob(y)), axis=1), exists
 

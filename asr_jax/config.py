@@ -14,6 +14,8 @@ from typing import Any
 ENCODERS = ("attention", "patches", "raw")
 PRIORS = ("fixed", "learned")
 PLACE_PRIORS = ("gaussian", "relations")
+BACKGROUNDS = ("black", "colour", "image")
+COMPOSITINGS = ("sum", "over")
 LIKELIHOODS = ("bernoulli", "gaussian")
 ACTIVATIONS = ("silu", "softplus")
 ESTIMATORS = ("marginal", "concrete")
@@ -45,6 +47,14 @@ class ModelConfig:
     """
 
     canvas: tuple[int, int] = (50, 50)  # (H, W) in pixels
+    channels: int = 1  # C: 1 for grey images [H, W], 3 for colours [H, W, 3]
+    # What is behind the objects: nothing ("black"), one "colour", or an "image".
+    background: str = "black"
+    background_code: int = 8  # Z: size of the code of an "image"
+    background_size: int = 8  # pixels along the edges of that image, before it is enlarged
+    # How objects come together: light adds up ("sum"), or later ones lie "over" earlier ones.
+    compositing: str = "sum"
+    texture: int = 1  # an object's colours are a grid of so many cells by as many, interpolated
     max_objects: int = 3  # K: the posterior looks at an image at most so often
     count: int | None = None  # number of objects where it is known; None: inferred
     window: int = 28  # h = w of the glimpse and of a decoded object, pixels
@@ -92,6 +102,8 @@ class ModelConfig:
         _one_of(self, "activation", ACTIVATIONS)
         _one_of(self, "prior", PRIORS)
         _one_of(self, "place_prior", PLACE_PRIORS)
+        _one_of(self, "background", BACKGROUNDS)
+        _one_of(self, "compositing", COMPOSITINGS)
         _one_of(self, "likelihood", LIKELIHOODS)
         _one_of(self, "estimator", ESTIMATORS)
         for field in ("max_objects", "window", "appearance", "lstm", "head", "encoder_hidden"):
@@ -123,8 +135,33 @@ class ModelConfig:
                 f"encoder_hidden must be 0, or up to {MAX_SIZE} with encoder='patches', got "
                 f"{self.encoder_hidden} with encoder={self.encoder!r}: set it 0"
             )
+        self._check_colour()
         self._check_prior()
         self._check_counts()
+
+    def _check_colour(self):
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {self.channels}")
+        for field in ("background_code", "background_size", "texture"):
+            _whole_number(self, field)
+        _within(self, "background_code", self.channels, MAX_SIZE)  # its first are a colour
+        _within(self, "background_size", 1, max(self.canvas))
+        _within(self, "texture", 1, self.window)
+        if self.background != "black" and self.compositing != "over":
+            raise ValueError(
+                f"background={self.background!r} needs compositing='over', got "
+                f"{self.compositing!r}: light adds up in front of black only"
+            )
+        if self.compositing == "over" and self.estimator == "concrete":
+            raise ValueError(
+                "estimator='concrete' needs compositing='sum', got 'over': set estimator='marginal'"
+            )
+        if self.coloured and self.encoder != "attention":
+            raise ValueError(
+                f"encoder={self.encoder!r} sees grey images on black alone, got "
+                f"channels={self.channels} and background={self.background!r}: set "
+                "encoder='attention'"
+            )
 
     def _check_prior(self):
         prior = self.scale_prior
@@ -170,6 +207,16 @@ class ModelConfig:
                 )
         if len(set(counts)) < len(counts):
             raise ValueError(f"possible_counts must name each count once, got {counts}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image: (H, W), or (H, W, C)."""
+        return self.canvas if self.channels == 1 else (*self.canvas, self.channels)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether brightness alone does not say where objects are."""
+        return self.channels > 1 or self.background != "black"
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -185,6 +185,7 @@ def _evaluate(
         "kl_shift": terms.kl_shift,
         "kl_scale": terms.kl_scale,
         "kl_appearance": terms.kl_appearance,
+        **({} if terms.kl_background is None else {"kl_background": terms.kl_background}),
     } | statistics(constraints, posterior, model.config.canvas)
     if refine:
         better = model.refine(

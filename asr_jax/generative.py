@@ -1,4 +1,4 @@
-"""p(x, z, n): priors over latents and count, the decoder, and the canvas (Eqn. 4 of the paper).
+"""p(x, z, n): priors over latents and count, the decoder, and the likelihood (Eqn. 4 of the paper).
 
 `FixedPrior` and `LearnedPrior` are called alike: latents in, `Prior` out, where step t is
 conditioned on the latents of the steps before it; `sample` draws ancestrally.
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 
+from asr_jax import backgrounds
 from asr_jax.config import ModelConfig
 from asr_jax.distributions import known_presence
 from asr_jax.networks import ACTIVATIONS, MLP, GaussianHead, LSTMStep, lstm_start
@@ -42,9 +43,9 @@ class FixedPrior(nn.Module):
             logits = jnp.full(shape, log_odds)
         return Prior(
             presence_logits=logits,
-            shift=_standard(shape + (2,)),
+            shift=standard(shape + (2,)),
             scale=_scale_prior(config, shape + (1,)),
-            appearance=_standard(latents.appearance.shape),
+            appearance=standard(latents.appearance.shape),
         )
 
     def sample(self, noise: Noise) -> tuple[Latents, Prior]:
@@ -112,7 +113,7 @@ class LearnedPrior(nn.Module):
             presence_logits=logits,  # [B, K]
             shift=shift,
             scale=self._scale(h),
-            appearance=_standard(latents.appearance.shape),
+            appearance=standard(latents.appearance.shape),
         )
 
     def sample(self, noise: Noise) -> tuple[Latents, Prior]:
@@ -151,7 +152,12 @@ class Decoder(nn.Module):
         dark = nn.initializers.constant(-2.0)
         logits = nn.Dense(window * window, bias_init=dark)(x)
         alpha = nn.sigmoid(logits).reshape(appearance.shape[:-1] + (window, window))
-        return Windows(alpha)
+        if self.config.channels == 1 and self.config.compositing == "sum":
+            return Windows(alpha)
+        channels, cells = self.config.channels, self.config.texture
+        colour = nn.sigmoid(nn.Dense(channels * cells * cells, name="colour")(x))
+        colour = colour.reshape(appearance.shape[:-1] + (channels, cells, cells))
+        return Windows(alpha, backgrounds.enlarged(colour, (window, window)))
 
 
 def as_posterior(prior: Prior, latents: Latents, windows: Windows | None = None) -> Posterior:
@@ -172,21 +178,12 @@ def prior_module(config: ModelConfig) -> nn.Module:
     return {"fixed": FixedPrior, "learned": LearnedPrior}[config.prior](config)
 
 
-def canvases(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
-    """Sums of the first n of the objects [B, K, H, W], for each n in counts -> [B, N, H, W]."""
-    if len(counts) == 1:
-        return objects[:, : counts[0]].sum(1, keepdims=True)
-    empty = jnp.zeros_like(objects[:, :1])
-    sums = jnp.concatenate([empty, jnp.cumsum(objects, axis=1)], axis=1)  # n = 0..K
-    return sums[:, jnp.array(counts)]
-
-
 def log_likelihood(images: jax.Array, canvas: jax.Array, config: ModelConfig) -> jax.Array:
     """log p(x | canvas), summed over pixels.
 
     Args:
-      images: [B, H, W] in [0, 1].
-      canvas: [B, N, H, W], sums of windows, which may exceed 1.
+      images: [B, H, W] or [B, H, W, C] in [0, 1].
+      canvas: [B, N, H, W] or [B, N, H, W, C]; sums of windows may exceed 1.
 
     Returns:
       [B, N] in nats. The Bernoulli one is minus the cross-entropy of grey pixels with the canvas,
@@ -199,7 +196,7 @@ def log_likelihood(images: jax.Array, canvas: jax.Array, config: ModelConfig) ->
     else:
         p = jnp.clip(canvas, config.epsilon, 1 - config.epsilon)
         log_p = x * jnp.log(p) + (1 - x) * jnp.log1p(-p)
-    return log_p.sum((-2, -1))
+    return log_p.sum(range(2, log_p.ndim))
 
 
 def _sample(prior: Prior, noise: Noise) -> Latents:
@@ -210,7 +207,8 @@ def _sample(prior: Prior, noise: Noise) -> Latents:
     )
 
 
-def _standard(shape) -> Gaussian:
+def standard(shape) -> Gaussian:
+    """N(0, 1) of a shape."""
     return Gaussian(jnp.zeros(shape), jnp.ones(shape))
 
 

@@ -27,24 +27,32 @@ def check(
     canvas: tuple[int, int] | None = None,
     name: str = "images",
     may_be_black: bool = False,
+    channels: int | None = 1,
 ) -> Any:
     """Images that may come in, as they are but in this machine's byte order.
 
     Args:
-      images: [B, H, W]: uint8, bool, or floats in [0, 1].
+      images: [B, H, W], or [B, H, W, 3] with colours: uint8, bool, or floats in [0, 1].
       canvas: the (H, W) that they must have; None: any.
       name: what messages call them.
+      channels: 1 for grey images, 3 for colours on a last axis; None: either.
       may_be_black: as generated ones may; otherwise there is a warning.
 
     Raises:
       ValueError: another shape, another dtype, no images, values out of range.
     """
     images = _native(images)
-    if images.ndim != 3 or (canvas and images.shape[1:] != tuple(canvas)):
+    if channels is None:
+        channels = 3 if images.ndim == 4 and images.shape[3] == 3 else 1
+    colours = () if channels == 1 else (channels,)
+    fits = images.ndim == 3 + len(colours) and images.shape[3:] == colours
+    if not fits or (canvas and images.shape[1:3] != tuple(canvas)):
         height, width = canvas or ("H", "W")
+        axes = ", ".join(map(str, ("B", height, width, *colours)))
         raise ValueError(
-            f"{name} must have shape [B, {height}, {width}], B images of {height} x {width} "
-            f"pixels, got {images.shape}: {_remedy(images.shape, canvas)}"
+            f"{name} must have shape [{axes}], B images of {height} x {width} pixels"
+            f"{' with colours' if colours else ''}, got {images.shape}: "
+            f"{_remedy(images.shape, canvas, channels)}"
         )
     if not images.size:
         raise ValueError(f"{name} must not be empty, got shape {images.shape}: give one at least")
@@ -132,13 +140,17 @@ def _floating(images: Any) -> bool:
     return jnp.issubdtype(images.dtype, jnp.floating)
 
 
-def _remedy(shape: tuple[int, ...], canvas: tuple[int, int] | None) -> str:
-    if len(shape) == 2:
+def _remedy(shape: tuple[int, ...], canvas: tuple[int, int] | None, channels: int) -> str:
+    if len(shape) == 2 or (channels == 3 and len(shape) == 3 and shape[2] == 3):
         return "one image is images[None]"
+    if len(shape) == 4 and channels == 3 and shape[3] == 4:
+        return "drop transparency with images[..., :3]"
+    if len(shape) == 3 and channels == 3:
+        return "grey images become colours with np.repeat(images[..., None], 3, -1)"
     if len(shape) == 4 and shape[3] == 1:
         return "drop the last axis with images[..., 0]"
-    if len(shape) == 4:
-        return "make colours grey, such as images.mean(-1)"
+    if len(shape) == 4 and channels == 1:
+        return "make colours grey, such as images.mean(-1), or make a model with channels=3"
     return "crop or resize them, or make a model of that canvas" if canvas else "stack them"
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from asr_jax import attention, boxes, spatial
+from asr_jax import attention, backgrounds, boxes, spatial
 from asr_jax.config import ModelConfig
 from asr_jax.distributions import bounded, known_presence, restrict
 from asr_jax.networks import (
@@ -36,11 +36,16 @@ def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
         presence, rest = jax.random.split(key)
         steps, code = config.max_objects, config.appearance
         normal = jax.random.normal(rest, (steps, 3 + code))
+        background = None
+        if config.background != "black":
+            apart = jax.random.fold_in(rest, 1)
+            background = jax.random.normal(apart, (backgrounds.code_size(config),))
         return Noise(
             presence=jax.random.logistic(presence, (steps,)),
             shift=normal[:, :2],
             scale=normal[:, 2:3],
             appearance=normal[:, 3:],
+            background=background,
         )
 
     return jax.vmap(one)(keys)
@@ -49,11 +54,13 @@ def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
 def no_noise(batch: int, config: ModelConfig) -> Noise:
     """Zeros: the latents are then the means of the posterior's Gaussians, step after step."""
     shape = (batch, config.max_objects)
+    black = config.background == "black"
     return Noise(
         presence=jnp.zeros(shape),
         shift=jnp.zeros(shape + (2,)),
         scale=jnp.zeros(shape + (1,)),
         appearance=jnp.zeros(shape + (config.appearance,)),
+        background=None if black else jnp.zeros((batch, backgrounds.code_size(config))),
     )
 
 
@@ -137,12 +144,13 @@ class Appearance(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, shift: jax.Array, scale: jax.Array) -> Gaussian:
-        """images: [B, H, W]; shift [B, K, 2] and scale [B, K, 1] -> [B, K, D]."""
+        """images: of `backgrounds.planes`; shift [B, K, 2] and scale [B, K, 1] -> [B, K, D]."""
         config = self.config
         read = jax.vmap(spatial.read, in_axes=(None, 1, 1, None), out_axes=1)
         glimpses = read(images, boxes.centre(shift), boxes.side(scale), config.window)
         activation = ACTIVATIONS[config.activation]
-        features = MLP(config.hidden, activation, name="encoder")(_flat(glimpses))
+        glimpses = glimpses.reshape(*shift.shape[:2], -1)
+        features = MLP(config.hidden, activation, name="encoder")(glimpses)
         # Attention finds objects before they can be told apart: noisy codes would be given up.
         start = (0.0, 0.3) if config.encoder == "attention" else (0.0, 1.0)
         return GaussianHead(config.appearance, initial=start, name="code")(features)
@@ -155,8 +163,12 @@ class Inference(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, noise: Noise) -> Posterior:
-        """images: [B, H, W] in [0, 1] -> Posterior, [B, K, ...]."""
+        """images: [B, H, W] or [B, H, W, C] in [0, 1] -> Posterior, [B, K, ...]."""
         config, batch = self.config, images.shape[0]
+        median = None
+        if config.coloured:
+            median = backgrounds.median(images)  # [B, C]
+            images = backgrounds.planes(images, median)  # [B, C + 1, H, W]
         if config.encoder == "attention":
             places, features = attention.PlaceEncoder(name="places")(images)
             explained = jnp.zeros_like(places.ink)
@@ -175,9 +187,14 @@ class Inference(nn.Module):
             unroll=config.max_objects,  # a short loop: XLA fuses across its steps
         )
         start = lstm_start(batch, config.lstm), jnp.zeros((batch, 3)), explained
-        _, box = steps(config, name="step")(start, noise, image_gates, images, places)
+        by_step = noise.replace(background=None)
+        _, box = steps(config, name="step")(start, by_step, image_gates, images, places)
         q_appearance = Appearance(config, name="appearance")(images, box.shift, box.scale)
         appearance = _sample(q_appearance, noise.appearance)
+        q_background = background = None
+        if config.background != "black":
+            q_background = backgrounds.Encoder(config, name="background")(median, features)
+            background = _sample(q_background, noise.background)
 
         logits = box.presence_logits  # [B, K]
         if config.presence_bound:
@@ -192,7 +209,8 @@ class Inference(nn.Module):
             shift=box.q_shift,
             scale=box.q_scale,
             appearance=q_appearance,
-            latents=Latents(box.shift, box.scale, appearance),
+            latents=Latents(box.shift, box.scale, appearance, background),
+            background=q_background,
         )
 
 
@@ -201,5 +219,5 @@ def _sample(q: Gaussian, noise: jax.Array) -> jax.Array:
 
 
 def _flat(windows: jax.Array) -> jax.Array:
-    """[..., h, w] -> [..., h * w]."""
-    return windows.reshape(*windows.shape[:-2], -1)
+    """[B, ...] -> [B, F]."""
+    return windows.reshape(len(windows), -1)

@@ -10,8 +10,8 @@ from asr_jax import boxes
 
 
 def squared_error(images: jax.Array, canvas: jax.Array) -> jax.Array:
-    """Sum over pixels of the squared difference; [B, H, W] and [B, H, W] -> [B]."""
-    return jnp.sum(jnp.square(images - canvas), axis=(1, 2))
+    """Sum over pixels and channels of the squared difference; twice [B, H, W(, C)] -> [B]."""
+    return jnp.sum(jnp.square(images - canvas), axis=range(1, images.ndim))
 
 
 def count_accuracy(count: jax.Array, true_count: jax.Array) -> jax.Array:

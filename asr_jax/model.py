@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from asr_jax import boxes, generative, inference, random_keys, spatial
+from asr_jax import backgrounds, boxes, compositing, generative, inference, random_keys
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, default_weights
 from asr_jax.distributions import CountChain
 from asr_jax.images import check, to_float
-from asr_jax.types import Latents, Posterior, Prior, Windows
+from asr_jax.types import Latents, Layers, Posterior, Prior, Windows
 
 Params = Any  # {"inference": ..., "prior": ..., "decoder": ...}
 
@@ -27,9 +27,11 @@ _jit = functools.partial(jax.jit, static_argnums=0)  # of a method: the model is
 class Scene:
     """An explained or a generated image."""
 
-    canvas: jax.Array  # [B, H, W] in [0, 1]
+    canvas: jax.Array  # [B, H, W] or [B, H, W, C] in [0, 1]
     count: jax.Array  # [B] number of objects
     boxes: jax.Array  # [B, K, 4] pixels; those from `count` on mean nothing
+    # [B, H, W]  what is seen: 0 the background, t the object of box t = 1..K
+    mask: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +48,19 @@ class Model:
     def init(self, key: jax.Array) -> Params:
         """Fresh parameters; the key is consumed."""
         keys = jax.random.split(key, 3)
-        images = jnp.zeros((1, *self.config.canvas))
+        images = jnp.zeros((1, *self.config.shape))
         noise = inference.no_noise(1, self.config)
         code = noise.appearance[:, 0]
         latents = Latents(noise.shift, noise.scale, noise.appearance)
-        return {
+        params = {
             "inference": self._inference.init(keys[0], images, noise),
             "prior": self._prior.init(keys[1], latents),
             "decoder": self._decoder.init(keys[2], code),
         }
+        if self.config.background != "black":
+            apart = jax.random.fold_in(key, 3)
+            params["background"] = self._background.init(apart, noise.background)
+        return params
 
     def posterior(
         self,
@@ -167,27 +173,41 @@ class Model:
         return self._decoder.apply(params["decoder"], latents.appearance)
 
     @_jit
-    def render(
-        self, params: Params, latents: Latents, windows: Windows | None = None
-    ) -> jax.Array:
-        """Each object alone on its canvas: [B, K, H, W]; `windows` if they are known already."""
+    def layers(self, params: Params, latents: Latents, windows: Windows | None = None) -> Layers:
+        """Each object alone on its canvas; `windows` if they are known already."""
         if windows is None:
             windows = self.windows(params, latents)
-        centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
-        return spatial.write(windows.alpha, centre, side, self.config.canvas)
+        return compositing.draw(windows, latents, self.config.canvas)
+
+    def render(self, params: Params, latents: Latents) -> jax.Array:
+        """The light of each object alone on black: [B, K, H, W] or [B, K, H, W, C]."""
+        return compositing.channels_last(self.layers(params, latents).light)
+
+    @_jit
+    def background(self, params: Params, latents: Latents) -> jax.Array | None:
+        """What lies behind the objects: [B, C, H, W], or None where light adds up on black."""
+        config = self.config
+        if config.background != "black":
+            return self._background.apply(params["background"], latents.background)
+        if config.compositing == "over":
+            return jnp.zeros((len(latents.shift), config.channels, *config.canvas))
+        return None
 
     @_jit
     def scene(
         self, params: Params, latents: Latents, count: jax.Array, windows: Windows | None = None
     ) -> Scene:
-        """The first count[b] objects of each image, summed and clipped to [0, 1]."""
-        objects = self.render(params, latents, windows)
+        """The first count[b] objects of each image together, clipped to [0, 1]."""
         exists = jnp.arange(self.config.max_objects)[None] < count[:, None]  # [B, K]
-        canvas = jnp.einsum("bkhw,bk->bhw", objects, exists.astype(objects.dtype))
+        layers = self.layers(params, latents, windows)
+        layers = compositing.exist(layers, exists.astype(layers.alpha.dtype))
+        every = (self.config.max_objects,)
+        canvas = compositing.canvases(layers, self.background(params, latents), every)[:, 0]
         return Scene(
             canvas=jnp.clip(canvas, 0, 1),
             count=count,
             boxes=boxes.latents_to_pixels(latents, self.config.canvas),
+            mask=compositing.mask(layers, self.config.compositing),
         )
 
     def reconstruct(
@@ -233,7 +253,7 @@ class Model:
 
     def check(self, images: jax.Array) -> jax.Array:
         """Images as they are, once they fit this model; see `asr_jax.images.check`."""
-        return check(images, self.config.canvas)
+        return check(images, self.config.canvas, channels=self.config.channels)
 
     def sample(self, params: Params, key: jax.Array, num: int) -> Scene:
         """`num` (static) ancestral samples of the generative model: n, z and the canvas's mean.
@@ -259,6 +279,7 @@ class Model:
         keys = jax.vmap(jax.random.split)(keys)  # [B, 2]
         noise = inference.draw_noise(keys[:, 0], self.config)
         latents, prior = self._prior.apply(params["prior"], noise, method="sample")
+        latents = latents.replace(background=noise.background)  # of N(0, 1)
         log_probs = CountChain(prior.presence_logits).log_probs  # [B, K+1]
         return latents, prior, jax.vmap(jax.random.categorical)(keys[:, 1], log_probs)
 
@@ -273,6 +294,10 @@ class Model:
     @property
     def _decoder(self):
         return generative.Decoder(self.config)
+
+    @property
+    def _background(self):
+        return backgrounds.Decoder(self.config)
 
 
 def in_batches(function: Callable, size: int | None, *arrays: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -102,7 +103,13 @@ class PatchEncoder(nn.Module):
 
 
 def extract_patches(images: jax.Array, size: int, stride: int) -> jax.Array:
-    """images: [B, H, W] -> square patches, row by row, [B, P, Q, size * size]."""
+    """images: [B, H, W] -> square patches, row by row, [B, P, Q, size * size].
+
+    Of several planes, [B, C, H, W] -> [B, P, Q, C, size * size].
+    """
+    if images.ndim == 4:
+        of_plane = functools.partial(extract_patches, size=size, stride=stride)
+        return jax.vmap(of_plane, in_axes=1, out_axes=3)(images)
     grid = [patch_grid(length, size, stride) for length in images.shape[1:]]
     (rows, *vertical), (columns, *horizontal) = grid
     x = jnp.pad(images, [(0, 0), vertical, horizontal])

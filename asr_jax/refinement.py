@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from asr_jax import boxes, inference
+from asr_jax import backgrounds, boxes, compositing, inference
 from asr_jax.bound import elbo_terms, exact
 from asr_jax.config import whole
 from asr_jax.constraints.base import Constraint, check_names, default_weights, penalty, values
@@ -113,9 +113,13 @@ def _refine(
 
         def unexplained(places: Means, t: jax.Array) -> jax.Array:  # [B, H, W]
             q = mean(places)
-            exists = CountChain(q.presence_logits).survival[..., None, None]  # [B, K, 1, 1]
-            objects = exists * model.render(fixed, q.latents)  # [B, K, H, W]
-            return jnp.maximum(pixels - objects.sum(1) + objects[:, t], 0)
+            others = CountChain(q.presence_logits).survival.at[:, t].set(0)  # [B, K]
+            layers = compositing.exist(model.layers(fixed, q.latents), others)
+            behind, every = model.background(fixed, q.latents), (model.config.max_objects,)
+            missing = pixels - compositing.canvases(layers, behind, every)[:, 0]
+            if model.config.coloured:
+                return jnp.sqrt(jnp.square(missing).reshape(*pixels.shape[:3], -1).sum(-1))
+            return jnp.maximum(missing, 0)
 
         places = Means(start.shift.loc, start.scale.loc)
         best = _move(objective, unexplained, (objective(places), places), moves)
@@ -142,8 +146,13 @@ def place(
     shift = posterior.shift.loc + posterior.shift.std * noise.shift  # [B, K, 2]
     scale = posterior.scale.loc + posterior.scale.std * noise.scale  # [B, K, 1]
     look = {"params": params["inference"]["params"]["appearance"]}
-    q = inference.Appearance(model.config).apply(look, images, shift, scale)
-    latents = Latents(shift, scale, q.loc + q.std * noise.appearance)
+    seen, background = images, None
+    if model.config.coloured:
+        seen = backgrounds.planes(images, backgrounds.median(images))
+    if posterior.background is not None:
+        background = posterior.background.loc + posterior.background.std * noise.background
+    q = inference.Appearance(model.config).apply(look, seen, shift, scale)
+    latents = Latents(shift, scale, q.loc + q.std * noise.appearance, background)
     return posterior.replace(appearance=q, latents=latents, windows=None)
 
 
@@ -153,12 +162,15 @@ def noise_of(posterior: Posterior) -> Noise:
     def of(q: Gaussian, latent: jax.Array) -> jax.Array:
         return (latent - q.loc) / q.std
 
-    latents = posterior.latents
+    latents, background = posterior.latents, None
+    if posterior.background is not None:
+        background = of(posterior.background, latents.background)
     return Noise(
         presence=posterior.presence_noise,
         shift=of(posterior.shift, latents.shift),
         scale=of(posterior.scale, latents.scale),
         appearance=of(posterior.appearance, latents.appearance),
+        background=background,
     )
 
 

@@ -19,14 +19,18 @@ def read(images: jax.Array, centre: jax.Array, side: jax.Array, window: int) -> 
     """Cuts a window out of each image; what lies outside the image reads 0.
 
     Args:
-      images: [B, H, W].
+      images: [B, H, W], or of several planes [B, C, H, W].
       centre: [B, 2], (x, y) in [-1, 1].
       side: [B, 1], a fraction of the shorter edge.
       window: h = w, pixels.
 
     Returns:
-      [B, h, w], sampled at the centres of the window's pixels.
+      [B, h, w] or [B, C, h, w], sampled at the centres of the window's pixels.
     """
+    if images.ndim == 4:
+        return jax.vmap(read, in_axes=(1, None, None, None), out_axes=1)(
+            images, centre, side, window
+        )
     canvas = images.shape[-2:]
     rows, columns = _window_in_canvas(centre, side, window, canvas)  # [B, h], [B, w]
     to_rows = _hat(rows, canvas[0])  # [B, h, H]

@@ -198,6 +198,8 @@ def _metrics(terms) -> dict[str, jax.Array]:
     """Batch means of the objective's terms; `nelbo` is the negative ELBO."""
     means = jax.tree.map(jnp.mean, terms)
     values = {f.name: getattr(means, f.name) for f in dataclasses.fields(means)}
+    if values["kl_background"] is None:
+        del values["kl_background"]
     constraints, elbo = values.pop("constraints"), values.pop("elbo")
     of_prior = {PRIOR + name: value for name, value in values.pop("prior_constraints").items()}
     return {"nelbo": -elbo} | values | constraints | of_prior

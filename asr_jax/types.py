@@ -1,6 +1,7 @@
 """Structs that cross a module boundary, and the letters used for their axes.
 
-B images, K steps, H x W canvas, h x w window, D appearance code, N = number of possible counts.
+B images, K steps, H x W canvas, C channels, h x w window, D appearance code, Z background code,
+N = number of possible counts.
 Everything that leaves a module is batch first, `[B, K, ...]`. Log-densities are in nats.
 """
 
@@ -37,6 +38,7 @@ class Latents:
     shift: jax.Array  # [B, K, 2]  tanh(shift) = centre (x, y) in [-1, 1]
     scale: jax.Array  # [B, K, 1]  sigmoid(scale) = side as a fraction of the shorter edge
     appearance: jax.Array  # [B, K, D]
+    background: jax.Array | None = None  # [B, Z]; None where the background is black
 
 
 @struct.dataclass
@@ -44,6 +46,15 @@ class Windows:
     """What objects look like in their boxes, whatever size these have on the canvas."""
 
     alpha: jax.Array  # [B, K, h, w]  how much of its object is at a pixel, in (0, 1)
+    colour: jax.Array | None = None  # [B, K, C, h, w] in (0, 1); None: white
+
+
+@struct.dataclass
+class Layers:
+    """Each object alone on its canvas."""
+
+    alpha: jax.Array  # [B, K, H, W]  how much of it is at a pixel
+    light: jax.Array  # [B, K, H, W], or [B, K, C, H, W]: alpha times colour
 
 
 @struct.dataclass
@@ -58,6 +69,7 @@ class Noise:
     shift: jax.Array  # [B, K, 2]  standard normal, as the next two
     scale: jax.Array  # [B, K, 1]
     appearance: jax.Array  # [B, K, D]
+    background: jax.Array | None = None  # [B, Z]
 
 
 @struct.dataclass
@@ -74,6 +86,7 @@ class Posterior:
     scale: Gaussian  # [B, K, 1]
     appearance: Gaussian  # [B, K, D]
     latents: Latents
+    background: Gaussian | None = None  # [B, Z]; None where the background is black
     windows: Windows | None = None  # the sample's objects, where they have been decoded
 
 
@@ -91,7 +104,7 @@ class Prior:
 class Terms:
     """The objective taken apart, one value an image, in nats (constraints: in their own unit)."""
 
-    elbo: jax.Array  # [B]  log_likelihood - kl_count - kl_shift - kl_scale - kl_appearance
+    elbo: jax.Array  # [B]  log_likelihood minus the KLs
     log_likelihood: jax.Array  # [B]  E_q log p(x | z, n)
     kl_count: jax.Array  # [B]
     kl_shift: jax.Array  # [B]
@@ -101,5 +114,6 @@ class Terms:
     prior_penalty: jax.Array  # [B]  the same of the prior's places, with weights of its own
     # [B]  KL(q*(n) || q(n)), q* the best count posterior of the sample; 0 if it is not trained with
     count_gap: jax.Array
+    kl_background: jax.Array | None  # [B]; None where the background is black
     constraints: dict[str, jax.Array]  # F_i of the posterior, each [B]
     prior_constraints: dict[str, jax.Array]  # of the prior's places, see `constraints/places.py`

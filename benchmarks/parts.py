@@ -8,8 +8,9 @@ import optax
 
 import asr_jax
 from asr_jax import training as asr_training
+from asr_jax.compositing import canvases
 from asr_jax.constraints.base import penalty, values
-from asr_jax.generative import canvases, log_likelihood
+from asr_jax.generative import log_likelihood
 from benchmarks import timing
 from benchmarks.cases import Case, Training, training
 
@@ -38,11 +39,11 @@ def calls(setting: Training) -> dict[str, object]:
     static = dict(model=model, constraints=setting.constraints)
     weights, prior_weights = asr_training.weights_of(setting.state, schedule)
     posterior = model.posterior(params, keys, images)
-    objects = model.render(params, posterior.latents)
+    layers = model.layers(params, posterior.latents)
 
     @jax.jit
-    def likelihood(objects, images):
-        return log_likelihood(images, canvases(objects, config.counts), config)
+    def likelihood(layers, images):
+        return log_likelihood(images, canvases(layers, None, config.counts), config)
 
     @jax.jit
     def penalise(posterior):
@@ -73,8 +74,8 @@ def calls(setting: Training) -> dict[str, object]:
     return {
         "posterior": lambda: model.posterior(params, keys, images),
         "prior": lambda: model.prior(params, posterior.latents),
-        "render": lambda: model.render(params, posterior.latents),
-        "likelihood": lambda: likelihood(objects, images),
+        "render": lambda: model.layers(params, posterior.latents),
+        "likelihood": lambda: likelihood(layers, images),
         "penalty": lambda: penalise(posterior),
         "forward": lambda: objective(params),
         "gradient": lambda: gradient(params),

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from asr_jax.compositing import sums
 from asr_jax.config import ModelConfig
 from asr_jax.generative import (
     Decoder,
     FixedPrior,
     LearnedPrior,
-    canvases,
     log_likelihood,
     prior_module,
 )
@@ -255,7 +255,7 @@ def test_decoder_starts_dark_and_between_zero_and_one():
     decoder = Decoder(ModelConfig(window=5, appearance=8, hidden=(16, 12)))
     codes = jax.random.normal(jax.random.key(0), (100, 3, 8))
     params = jax.jit(decoder.init)(jax.random.key(1), codes[:1])
-    windows = np.array(decoder.apply(params, codes))
+    windows = np.array(decoder.apply(params, codes).alpha)
     assert windows.shape == (100, 3, 5, 5)
     assert 0 < windows.min() and windows.max() < 1
     assert windows.mean() < 0.25  # sigmoid(-2) = 0.12, and what the weights add
@@ -272,7 +272,7 @@ def test_decoder_equals_float64_numpy(activation, expected):
     decoder = Decoder(dataclasses.replace(CONFIG, activation=activation))
     codes = np.random.default_rng(8).normal(size=(4, CODE))
     params = random_params(decoder.init, jax.random.key(0), jnp.float32(codes))
-    got = decoder.apply(params, jnp.float32(codes))
+    got = decoder.apply(params, jnp.float32(codes)).alpha
     tree = jax.tree.map(np.float64, params["params"])
     x = codes
     for layer in ("Dense_0", "Dense_1"):
@@ -288,7 +288,7 @@ def test_canvases_sum_the_first_objects(counts):
     for place, n in enumerate(counts):
         for k in range(n):
             expected[:, place] += objects[:, k]
-    got = canvases(jnp.float32(objects), counts)
+    got = sums(jnp.float32(objects), counts)
     assert got.shape == expected.shape
     np.testing.assert_allclose(got, expected, rtol=1e-6)
 

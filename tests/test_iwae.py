@@ -8,7 +8,8 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from asr_jax import Lattice, elbo, iwae
-from asr_jax.generative import canvases, log_likelihood
+from asr_jax.compositing import canvases
+from asr_jax.generative import log_likelihood
 from tests.small import (
     PRESENCE_KERNEL,
     image_keys,
@@ -88,7 +89,7 @@ def test_many_samples_come_to_log_p_of_x():
     @jax.jit
     def log_likelihoods(keys):
         latents, _, count = model.sample_latents(params, keys)
-        every = canvases(model.render(params, latents), (0, 1, 2))
+        every = canvases(model.layers(params, latents), None, (0, 1, 2))
         canvas = every[jnp.arange(len(count)), count]
         return jnp.stack(
             [log_likelihood(x[None], canvas[None], model.config)[0] for x in jnp.asarray(images)]

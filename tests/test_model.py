@@ -44,7 +44,7 @@ def test_render_places_decoded_windows(fixed_model):
     _, params = fixed_model
     latents = some_latents(11, 2)
     latents = latents.replace(shift=latents.shift.at[0, 0].set(0), scale=latents.scale - 0.5)
-    windows = np.float64(Decoder(FIXED).apply(params["decoder"], latents.appearance))
+    windows = np.float64(Decoder(FIXED).apply(params["decoder"], latents.appearance).alpha)
     got = render(params, latents)
     assert got.shape == (2, STEPS, 8, 10)
     for b, k in np.ndindex(2, STEPS):

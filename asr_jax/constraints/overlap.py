@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax import boxes
-from asr_jax.constraints import windows
 from asr_jax.constraints.base import Constraint
 from asr_jax.distributions import CountChain
 from asr_jax.types import Posterior
@@ -125,7 +124,6 @@ def overlap_constraints(
     epsilon: float = 3.0,
     tight: float | None = None,
     side: float | None = None,
-    snug: bool = False,
 ) -> tuple[Constraint, ...]:
     """F1..F7 of the paper, for objects whose side lies in [c_min, c_max] pixels.
 
@@ -135,9 +133,6 @@ def overlap_constraints(
 
     With `side` (pixels, not in the paper), one more under that name: objects are no larger than
     that on average over all images.
-
-    With `snug` (not in the paper), one more under that name: objects touch the edges of their
-    boxes, see `constraints.windows`.
 
     With `tight` (pixels, not in the paper), one more under that name: F6 with this smaller upper
     bound. A window that is larger than its object costs nothing and forgives a centre that is off;
@@ -168,8 +163,6 @@ def overlap_constraints(
         constraints += (Constraint("tight", Size(c_min, tight), tolerance=0.05),)
     if side is not None:
         constraints += (Constraint("side", sides, tolerance=0.1, of_mean=Larger(side)),)
-    if snug:
-        constraints += (Constraint("snug", windows.snug, tolerance=0.05),)
     return constraints
 
 

@@ -66,7 +66,7 @@ def _constraints(
         )
     bounds = (
         *(settings.c_min, settings.c_max, settings.epsilon),
-        *(settings.tight or None, settings.side or None, settings.snug),
+        *(settings.tight or None, settings.side or None),
     )
     return number + asr_jax.overlap_constraints(*bounds)
 
