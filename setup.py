@@ -41,7 +41,7 @@ setup(
     ],
     extras_require={
         "test": [
-            *("hypothesis", "pytest", "pytest-xdist", "ruff", "scipy"),
+            *("hypothesis", "pytest", "pytest-xdist", "ruff", "scikit-learn", "scipy"),
             *(*COMPILER, *DOCS, *NOTEBOOKS),
         ],
         "notebook": ["jupyterlab"],

@@ -1,4 +1,4 @@
-"""What is known of scenes, counts and boxes: what cannot be is refused, what is odd is said."""
+"""What is known of scenes, counts, boxes and masks: what cannot be is refused, what is odd said."""
 
 from __future__ import annotations
 
@@ -11,20 +11,29 @@ from asr_jax.images import warn
 
 
 def check(
-    images: Any, count: Any = None, box: Any = None, config: ModelConfig | None = None
+    images: Any,
+    count: Any = None,
+    box: Any = None,
+    config: ModelConfig | None = None,
+    mask: Any = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Counts [N] and boxes [N, M, 4] as arrays, once they fit the images [N, H, W].
+    """Counts [N] and boxes [N, M, 4] as arrays, once they fit the images [N, H, W] or [N, H, W, 3].
 
-    Warns of counts that the model cannot infer, and of boxes that are not (x0, y0, x1, y1) in
-    pixels of these images, by all appearances: both would be measured as failures of the model.
+    Masks [N, H, W] have to fit, too: 0 is the background, t + 1 the object t that is seen. Warns of
+    counts that the model cannot infer, of boxes that are not (x0, y0, x1, y1) in pixels of these
+    images, by all appearances, and of masks that do not show every object: all would be measured as
+    failures of the model.
 
     Raises:
       ValueError: another number of counts or boxes than images; counts that are no whole numbers
-        of at least 0; boxes without counts, fewer in a row than objects, or not finite.
+        of at least 0; boxes without counts, fewer in a row than objects, or not finite; masks
+        without counts, of another size than the images, or that show more objects than there are.
     """
     if count is None:
         if box is not None:
             raise ValueError("boxes need counts, to tell objects from padding: give count, too")
+        if mask is not None:
+            raise ValueError("masks need counts, to tell hidden objects from none: give count, too")
         return None, None
     count, total = np.asarray(count), len(images)
     if count.shape != (total,):
@@ -34,6 +43,8 @@ def check(
         raise ValueError(f"count must be whole numbers of at least 0, got {count.dtype}{lowest}")
     if config is not None:
         _warn_of_counts(count, config)
+    if mask is not None:
+        _check_mask(images, count, np.asarray(mask))
     if box is None:
         return count, None
     box = np.asarray(box)
@@ -54,6 +65,35 @@ def check(
         )
     _warn_of_boxes(images, count, box)
     return count, box
+
+
+def _check_mask(images: Any, count: np.ndarray, mask: np.ndarray) -> None:
+    shape = tuple(images.shape[:3])
+    if mask.shape != shape:
+        raise ValueError(f"mask must have shape {shape}, a number a pixel, got {mask.shape}")
+    if mask.dtype.kind not in "iu" or (mask.size and mask.min() < 0):
+        lowest = f" from {mask.min()}" if mask.dtype.kind in "iuf" else ""
+        raise ValueError(
+            f"mask must be whole numbers, 0 the background and t + 1 object t, got {mask.dtype}"
+            f"{lowest}"
+        )
+    highest = mask.max(axis=(1, 2), initial=0)  # [N]
+    wrong = np.flatnonzero(highest > count)
+    if len(wrong):
+        first = wrong[0]
+        raise ValueError(
+            f"mask must be at most the count of its image, got {highest[first]} in image {first}, "
+            f"which has {count[first]} objects: number objects 1, 2, ... and repair count or mask"
+        )
+    visible = np.zeros(len(mask), int)
+    for number in range(1, highest.max(initial=0) + 1):
+        visible += (mask == number).any(axis=(1, 2))
+    hidden = (visible < count).sum()
+    if hidden:
+        warn(
+            f"mask must show every object that count counts, got {hidden} of {len(mask)} images "
+            "that show fewer: objects that cannot be seen are counted as missed"
+        )
 
 
 def _warn_of_counts(count: np.ndarray, config: ModelConfig) -> None:

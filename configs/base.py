@@ -30,8 +30,15 @@ def base() -> ConfigDict:
     config.data.data_dir = ""  # cache of the scenes; empty: ASR_DATA_DIR, or ~/.cache/asr_jax
     config.data.canvas = 50  # side, pixels
     config.data.counts = (3,)  # how many objects a scene may have
-    config.data.layout = "disjoint"  # "disjoint" or "columns" boxes, or disjoint "pixels"
+    # "disjoint" or "columns" boxes, disjoint "pixels", or "occluded": in front of each other.
+    config.data.layout = "disjoint"
+    config.data.min_visible = 25  # pixels that are seen of each object that may be occluded
     config.data.scale = 0.6  # 1.0: MNIST's ink of 20 pixels, dSprites' largest sprites
+    config.data.scales = (1.0,)  # of dsprites, times `scale`: each object has one of them
+    config.data.colours = "white"  # of objects: "white" or "random", bright and saturated
+    # "black", "grey" (a level an image), "colour" (one an image), "noise" (over all) or "grid".
+    config.data.background = "black"
+    config.data.contrast = 0.35  # least distance in RGB of an object from the background
     config.data.train_size = 20_000
     config.data.test_size = 1_000
     config.data.seed = 0

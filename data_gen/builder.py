@@ -9,9 +9,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import filelock
 import numpy as np
@@ -19,74 +19,22 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
-from data_gen import scenes
+from data_gen import colours, scenes
 from data_gen.paths import user_path
+from data_gen.scene_config import SceneConfig
 from data_gen.scenes import Scenes, Sprites
 
 SPLITS = ("train", "test")
 # Of how many scenes, which to read; None: all.
 Rows = Callable[[int], slice] | None
-MAX_COUNT = 100  # objects in a scene: what there are of pairs is checked one by one
-MAX_BYTES = 2**40  # of all scenes; what a host reads of them, it holds in memory
-
-
-@dataclasses.dataclass(frozen=True)
-class SceneConfig:
-    """What the scenes are; equal configs and equal sprites give equal bytes.
-
-    Raises ValueError for a value out of its range.
-    """
-
-    canvas: int = 50  # side of the image, pixels
-    counts: tuple[int, ...] = (3,)  # numbers of objects, each in an equal share of the scenes
-    layout: str = "disjoint"  # a key of scenes.LAYOUTS
-    scale: float = 0.6  # 1.0 keeps the sprites' own size
-    train_size: int = 20_000  # scenes
-    test_size: int = 1_000
-    seed: int = 0
-
-    def __post_init__(self):
-        if not isinstance(self.counts, tuple) or not all(isinstance(n, int) for n in self.counts):
-            refuse("counts", "be a tuple of whole numbers, such as (1, 3)", self.counts)
-        if not self.counts or min(self.counts) < 0 or max(self.counts) < 1:
-            refuse("counts", "name counts of 0 or more, one of them at least 1", self.counts)
-        if max(self.counts) > MAX_COUNT:
-            refuse("counts", f"name counts of at most {MAX_COUNT}", self.counts)
-        if len(set(self.counts)) < len(self.counts):
-            refuse("counts", "name each count once", self.counts)
-        if self.layout not in scenes.LAYOUTS:
-            refuse("layout", f"be one of {', '.join(scenes.LAYOUTS)}", self.layout)
-        if not self.scale > 0:
-            refuse("scale", "be above 0", self.scale)
-        if self.scale > 1e6:
-            refuse("scale", "be at most 1e6", self.scale)
-        for name in ("canvas", "train_size", "test_size"):
-            if getattr(self, name) < 1:
-                refuse(name, "be at least 1", getattr(self, name))
-        size = (self.train_size + self.test_size) * self.canvas**2
-        if size > MAX_BYTES:
-            rule = f"leave all scenes, with test_size and canvas, {MAX_BYTES} pixels, not {size}"
-            refuse("train_size", rule, self.train_size)
-        if self.seed < 0:
-            refuse("seed", "be at least 0", self.seed)
+# Fields that came after caches were built, which lack them: not in a fingerprint by default.
+LATER = ("colours", "background", "contrast", "min_visible", "scales")
 
 
 class Dataset(NamedTuple):
     train: Scenes
     test: Scenes
     source: str  # for people: where the sprites came from
-
-
-def refuse(name: str, rule: str, value: object) -> None:
-    """Raises ValueError for a setting of `config.data`."""
-    raise ValueError(f"{name} must {rule}, got {value}: set config.data.{name}")
-
-
-def scene_config(kind: type[SceneConfig], data: Mapping[str, Any]) -> SceneConfig:
-    """Returns the part of `config.data` that describes scenes, as a `kind`."""
-    settings = {field.name: data[field.name] for field in dataclasses.fields(kind)}
-    lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
-    return kind(**settings | lists)
 
 
 def generate(config: SceneConfig, sprites: Sprites, split: str) -> Iterator[dict]:
@@ -96,20 +44,27 @@ def generate(config: SceneConfig, sprites: Sprites, split: str) -> Iterator[dict
     counts = np.resize(np.array(config.counts, np.int32), size)  # equal shares, to within one
     counts = counts[np.argsort(rng.random(size), kind="stable")]
     slots = max(config.counts)
+    min_visible = config.min_visible if config.layout == "occluded" else 0
     for count in counts:
         rows = rng.integers(len(sprites.labels), size=count, dtype=np.int64)
         drawn = [sprites.draw(row) for row in rows]
-        xy = scenes.place(rng, drawn, config.canvas, config.layout)
-        image, box = scenes.render(drawn, xy, config.canvas)
+        xy = scenes.place(rng, drawn, config.canvas, config.layout, min_visible)
+        share = scenes.shares(drawn, xy, config.canvas)
+        image = colours.paint(rng, share, config.colours, config.background, config.contrast)
+        mask = {"mask": scenes.seen(share)} if config.masked else {}
         absent = slots - count
         facts = {name: np.pad(values[rows], (0, absent)) for name, values in sprites.facts.items()}
-        yield facts | {
-            "image": image,
-            "count": count,
-            "box": np.pad(box, ((0, absent), (0, 0))),
-            "label": np.pad(sprites.labels[rows], (0, absent), constant_values=-1),
-            "row": np.pad(rows.astype(np.int32), (0, absent), constant_values=-1),
-        }
+        yield (
+            facts
+            | mask
+            | {
+                "image": image,
+                "count": count,
+                "box": np.pad(scenes.boxes(drawn, xy), ((0, absent), (0, 0))),
+                "label": np.pad(sprites.labels[rows], (0, absent), constant_values=-1),
+                "row": np.pad(rows.astype(np.int32), (0, absent), constant_values=-1),
+            }
+        )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -128,11 +83,14 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config.scenes
-        slots = max(config.counts)
+        slots, canvas = max(config.counts), (config.canvas, config.canvas)
+        pixels = {"image": canvas if config.channels == 1 else (*canvas, config.channels)}
+        if config.masked:
+            pixels["mask"] = canvas
         features = {
-            "image": tfds.features.Tensor(
-                shape=(config.canvas, config.canvas), dtype=np.uint8, encoding="zlib"
-            ),
+            name: tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="zlib")
+            for name, shape in pixels.items()
+        } | {
             "count": tfds.features.Tensor(shape=(), dtype=np.int32),
             "box": tfds.features.Tensor(shape=(slots, 4), dtype=np.float32),
             "label": tfds.features.Tensor(shape=(slots,), dtype=np.int32),
@@ -158,7 +116,9 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 def fingerprint(kind: type[SceneBuilder], config: SceneConfig, sprites: dict[str, Sprites]) -> str:
     """Returns a readable name for these scenes, with a hash of all that decides their bytes."""
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
     facts = dataclasses.asdict(config) | {"scale": float(config.scale)}
+    facts = {n: v for n, v in facts.items() if n not in LATER or v != fields[n]}
     facts |= {split: sprites[split].sha256 for split in SPLITS} | {"version": str(kind.VERSION)}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     counts = "-".join(map(str, config.counts))

@@ -79,43 +79,52 @@ def _outline(shape: str) -> np.ndarray:
     return np.stack([width / 2 * x, HEART_TIP - height * (y - y.min()) / np.ptp(y)], axis=1)
 
 
-def load_sprites(shapes: Sequence[str] = SHAPES, scale: float = 1.0) -> Sprites:
-    """Returns the named shapes in all 40 orientations at one scale, in dSprites' order.
+def load_sprites(
+    shapes: Sequence[str] = SHAPES, scale: float = 1.0, scales: Sequence[float] = (1.0,)
+) -> Sprites:
+    """Returns the named shapes in all 40 orientations at all scales, in dSprites' order.
 
-    They are TFDS's `dsprites` where it has that scale, TensorFlow is installed and TFDS can prepare
-    it; else they are drawn. `index` is 40 * label + orientation, both as positions in the lists
-    above, whichever shapes are named.
+    Scales are those of `scales`, times `scale`, from small to large. Sprites are TFDS's `dsprites`
+    where it has all of them, TensorFlow is installed and TFDS can prepare it; else they are drawn.
+    `index` is 40 * label + orientation, both as positions in the lists above, whichever shapes are
+    named, and at every scale.
 
     Raises:
       ValueError: for an unknown shape, or what `draw_sprite` raises.
     """
     labels = sorted({_label(shape) for shape in shapes})
-    every, source = None, "dSprites, drawn"
-    if scale in SCALES and importlib.util.find_spec("tensorflow"):
+    sizes = [scale * factor for factor in sorted(scales)]
+    every, source = _all_sprites(sizes)
+    images = [sprite for of_size in every for label in labels for sprite in of_size[label]]
+    pixels = b"".join(len(sprite).to_bytes(4) + sprite.tobytes() for sprite in images)
+    index = np.add.outer(40 * np.array(labels, np.int32), np.arange(40, dtype=np.int32)).ravel()
+    size = np.repeat(np.array(sizes, np.float32), len(index))
+    index = np.tile(index, len(sizes))
+    return Sprites(
+        draw=images.__getitem__,
+        labels=index // 40,
+        index=index,
+        facts={"orientation": ORIENTATIONS[index % 40].astype(np.float32), "scale": size},
+        source=source,
+        sha256=hashlib.sha256(index.tobytes() + pixels).hexdigest(),
+    )
+
+
+def _all_sprites(sizes: Sequence[float]) -> tuple[list[list[list[np.ndarray]]], str]:
+    """The sprites of every size [sizes][3][40], and where they come from."""
+    if set(sizes) <= set(SCALES) and importlib.util.find_spec("tensorflow"):
         try:
-            every, source = tfds_sprites(scale), "TFDS dsprites"
+            return [tfds_sprites(size) for size in sizes], "TFDS dsprites"
         except Exception as error:  # TFDS raises many kinds when it cannot download
             logging.warning(
                 "TFDS could not prepare dsprites (%s: %s); the sprites are drawn instead.",
                 type(error).__name__,
                 error,
             )
-    if every is None:
-        every = [[draw_sprite(shape, angle, scale) for angle in ORIENTATIONS] for shape in SHAPES]
-    images = [sprite for label in labels for sprite in every[label]]
-    pixels = b"".join(len(sprite).to_bytes(4) + sprite.tobytes() for sprite in images)
-    index = np.add.outer(40 * np.array(labels, np.int32), np.arange(40, dtype=np.int32)).ravel()
-    return Sprites(
-        draw=images.__getitem__,
-        labels=index // 40,
-        index=index,
-        facts={
-            "orientation": ORIENTATIONS[index % 40].astype(np.float32),
-            "scale": np.full(len(index), scale, np.float32),
-        },
-        source=source,
-        sha256=hashlib.sha256(index.tobytes() + pixels).hexdigest(),
-    )
+    return [
+        [[draw_sprite(shape, angle, size) for angle in ORIENTATIONS] for shape in SHAPES]
+        for size in sizes
+    ], "dSprites, drawn"
 
 
 def tfds_sprites(scale: float) -> list[list[np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Multi-dSprites: scenes of several white shapes.
+"""Multi-dSprites: scenes of several shapes.
 
 python -m data_gen.multi_dsprites --config=configs/dsprites3.py --out=contact_sheet.png
 """
@@ -9,12 +9,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_gen import builder, dsprites
+from data_gen import builder, dsprites, scene_config
 from data_gen.builder import SPLITS, Dataset, Rows
 
 
 @dataclasses.dataclass(frozen=True)
-class SceneConfig(builder.SceneConfig):
+class SceneConfig(scene_config.SceneConfig):
     """Scenes of shapes; at scale 1.0 a square's side is 19.2 pixels.
 
     Raises ValueError for a value out of its range.
@@ -22,6 +22,7 @@ class SceneConfig(builder.SceneConfig):
 
     canvas: int = 64
     shapes: tuple[str, ...] = dsprites.SHAPES  # in any order; a label is a position in SHAPES
+    scales: tuple[float, ...] = (1.0,)  # times `scale`; each object has one of them
 
     def __post_init__(self):
         super().__post_init__()
@@ -29,10 +30,15 @@ class SceneConfig(builder.SceneConfig):
         known = all(name in dsprites.SHAPES for name in names)
         if not names or not known or len(set(names)) < len(names):
             rule = f"be a tuple that names some of {', '.join(dsprites.SHAPES)}, each once"
-            builder.refuse("shapes", rule, self.shapes)
-        side = max(1, round(17 * self.scale))  # the smallest sprite's, a heart's
+            scene_config.refuse("shapes", rule, self.shapes)
+        factors = self.scales if isinstance(self.scales, tuple) else ()
+        numbers = all(isinstance(f, (int, float)) and 0 < f <= 1e6 for f in factors)
+        if not factors or not numbers or len(set(factors)) < len(factors):
+            rule = "be a tuple of numbers above 0, each once, such as (0.5, 1.0)"
+            scene_config.refuse("scales", rule, self.scales)
+        side = max(1, round(17 * self.scale * max(self.scales)))  # of the largest hearts, the least
         if self.canvas < side:
-            builder.refuse("canvas", f"be at least a sprite's side, {side}", self.canvas)
+            scene_config.refuse("canvas", f"be at least a sprite's side, {side}", self.canvas)
 
 
 class MultiDsprites(builder.SceneBuilder, skip_registration=True):
@@ -44,7 +50,7 @@ def load(config: SceneConfig, data_dir: str = "", rows: Rows = None) -> Dataset:
     """Returns the scenes that `config` describes, from disk if they were built before.
 
     Scenes for training and for testing show the same sprites, of which there are only 40 for each
-    shape; they differ in which sprites meet, and where.
+    shape and scale; they differ in which sprites meet, and where.
 
     Args:
       config: what the scenes are.
@@ -55,16 +61,18 @@ def load(config: SceneConfig, data_dir: str = "", rows: Rows = None) -> Dataset:
       ValueError: for sprites that do not fit the canvas, a layout that does not fit, a scale so
         small that nothing is left of a shape, or a damaged cache.
     """
-    sprites = dsprites.load_sprites(config.shapes, config.scale)
+    sprites = dsprites.load_sprites(config.shapes, config.scale, config.scales)
     side = max(len(sprites.draw(row)) for row in range(len(sprites.labels)))
     if config.canvas < side:
-        builder.refuse("canvas", f"be at least the largest sprite's side, {side}", config.canvas)
+        scene_config.refuse(
+            "canvas", f"be at least the largest sprite's side, {side}", config.canvas
+        )
     return builder.load(MultiDsprites, config, dict.fromkeys(SPLITS, sprites), data_dir, rows)
 
 
 def from_config(data: Mapping[str, Any], rows: Rows = None) -> Dataset:
     """Returns the scenes that `config.data` describes; raises what `load` raises."""
-    return load(builder.scene_config(SceneConfig, data), data["data_dir"], rows)
+    return load(scene_config.read(SceneConfig, data), data["data_dir"], rows)
 
 
 if __name__ == "__main__":

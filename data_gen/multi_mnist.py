@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_gen import builder, scenes, sources
+from data_gen import builder, scene_config, scenes, sources
 from data_gen.builder import SPLITS, Dataset, Rows
 
 
 @dataclasses.dataclass(frozen=True)
-class SceneConfig(builder.SceneConfig):
+class SceneConfig(scene_config.SceneConfig):
     """Scenes of digits; at scale 1.0 their ink is 20 pixels.
 
     Raises ValueError for a value out of its range.
@@ -25,7 +25,7 @@ class SceneConfig(builder.SceneConfig):
         super().__post_init__()
         side = max(1, round(20 * self.scale))  # MNIST's ink fits 20 x 20 pixels
         if self.canvas < side:
-            builder.refuse("canvas", f"be at least a digit's side, {side}", self.canvas)
+            scene_config.refuse("canvas", f"be at least a digit's side, {side}", self.canvas)
 
 
 class MultiMnist(builder.SceneBuilder, skip_registration=True):
@@ -69,7 +69,7 @@ def load(
 
 def from_config(data: Mapping[str, Any], rows: Rows = None) -> Dataset:
     """Returns the scenes that `config.data` describes; raises what `load` raises."""
-    config = builder.scene_config(SceneConfig, data)
+    config = scene_config.read(SceneConfig, data)
     return load(config, data["digits_dir"], data["data_dir"], rows)
 
 

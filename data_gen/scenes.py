@@ -17,13 +17,14 @@ MAX_LAYOUTS = 1 << 18  # candidates tried for one scene before giving up
 class Scenes(NamedTuple):
     """N images and what is known of their objects; M is the largest count, None is unknown."""
 
-    image: np.ndarray  # uint8 [N, H, W]
+    image: np.ndarray  # uint8 [N, H, W], or [N, H, W, 3] in colour
     count: np.ndarray | None  # int32 [N]
     box: np.ndarray | None  # float32 [N, M, 4], pixels (x0, y0, x1, y1), half-open; 0 where absent
     label: np.ndarray | None  # int32 [N, M]; -1 where absent
     source_index: np.ndarray | None  # int32 [N, M], position in the split's file; -1 where absent
     orientation: np.ndarray | None = None  # float32 [N, M], radians; 0 where absent
     scale: np.ndarray | None = None  # float32 [N, M], 1 is the source's largest; 0 where absent
+    mask: np.ndarray | None = None  # uint8 [N, H, W], what is seen: 0 background, t + 1 object t
 
 
 class Sprites(NamedTuple):
@@ -65,7 +66,11 @@ def scale_sprite(sprite: np.ndarray, scale: float) -> np.ndarray:
 
 
 def place(
-    rng: np.random.Generator, sprites: Sequence[np.ndarray], canvas: int, layout: str
+    rng: np.random.Generator,
+    sprites: Sequence[np.ndarray],
+    canvas: int,
+    layout: str,
+    min_visible: int = 0,
 ) -> np.ndarray:
     """Draws the top-left corners of `sprites`, uniformly over all layouts that are valid.
 
@@ -76,18 +81,26 @@ def place(
       sprites: n square sprites, uint8 [s_i, s_i].
       canvas: side of the canvas in pixels.
       layout: a key of LAYOUTS.
+      min_visible: pixels of each sprite that have to be seen, later ones being in front.
 
     Returns:
       int64 [n, 2], (x, y) of each sprite's top-left pixel.
 
     Raises:
-      ValueError: for a sprite larger than the canvas, or where no valid layout was found.
+      ValueError: for a sprite larger than the canvas, or with fewer pixels than have to be seen, or
+        where no valid layout was found.
     """
     sides = np.array([len(sprite) for sprite in sprites], np.int64)
     if sides.max(initial=0) > canvas:
         raise ValueError(
             f"canvas must be at least a sprite's side, {sides.max()}, got {canvas}: raise"
             " config.data.canvas or lower config.data.scale"
+        )
+    most = min(((sprite > 127).sum() for sprite in sprites), default=min_visible)  # see `seen`
+    if most < min_visible:
+        raise ValueError(
+            f"min_visible must be at most the pixels that a sprite has, {most}, got {min_visible}:"
+            " lower config.data.min_visible or raise config.data.scale"
         )
     pairs = [
         (i, j, LAYOUTS[layout](sprites[i], sprites[j]))
@@ -100,8 +113,9 @@ def place(
         valid = np.ones(batch, bool)
         for i, j, clash in pairs:
             valid &= ~clash(xy[:, j] - xy[:, i])
-        if valid.any():
-            return xy[valid.argmax()]  # the first valid one
+        for row in np.flatnonzero(valid):
+            if not min_visible or _all_seen(sprites, xy[row], canvas, min_visible):
+                return xy[row]  # the first valid one
         tried += batch
         batch = min(2 * batch, 4096)
     raise ValueError(
@@ -111,20 +125,37 @@ def place(
     )
 
 
-def render(
-    sprites: Sequence[np.ndarray], xy: np.ndarray, canvas: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the image, uint8 [canvas, canvas], and the boxes, float32 [n, 4] in pixels.
+def _all_seen(sprites: Sequence[np.ndarray], xy: np.ndarray, canvas: int, min_visible: int) -> bool:
+    """Whether each of the sprites has that many visible pixels."""
+    pixels = np.bincount(seen(shares(sprites, xy, canvas)).ravel(), minlength=1 + len(sprites))
+    return (pixels[1:] >= min_visible).all()
 
-    Sprites whose ink overlaps are added and clipped at 255; no layout here lets that happen.
+
+def boxes(sprites: Sequence[np.ndarray], xy: np.ndarray) -> np.ndarray:
+    """Returns the boxes of whole sprites, hidden parts included: float32 [n, 4] in pixels."""
+    sides = np.array([len(sprite) for sprite in sprites], np.int64)[:, None]
+    return np.concatenate([xy, xy + sides], axis=1).astype(np.float32)
+
+
+def shares(sprites: Sequence[np.ndarray], xy: np.ndarray, canvas: int) -> np.ndarray:
+    """Returns how much of each pixel is the background's, and each sprite's: [1 + n, H, W].
+
+    A sprite covers what lies behind it in proportion to its ink, and later ones lie in front. The
+    shares of a pixel add up to 1.
     """
-    image = np.zeros((canvas, canvas), np.int64)
-    box = np.zeros((len(sprites), 4), np.float32)
-    for i, (sprite, (x, y)) in enumerate(zip(sprites, xy, strict=True)):
-        side = len(sprite)
-        image[y : y + side, x : x + side] += sprite
-        box[i] = x, y, x + side, y + side
-    return image.clip(0, 255).astype(np.uint8), box
+    share = np.zeros((1 + len(sprites), canvas, canvas))
+    share[0] = 1
+    for i, (sprite, (x, y)) in enumerate(zip(sprites, xy, strict=True), 1):
+        place = np.s_[y : y + len(sprite), x : x + len(sprite)]
+        ink = sprite / 255
+        share[:i, *place] *= 1 - ink
+        share[i, *place] = ink
+    return share
+
+
+def seen(share: np.ndarray) -> np.ndarray:
+    """Returns what has the largest share of each pixel, 0 the background: uint8 [H, W]."""
+    return share.argmax(0).astype(np.uint8)
 
 
 # A layout turns two sprites into a test of offsets: int [T, 2], the second sprite's (x, y) minus
@@ -155,8 +186,13 @@ def _inks_overlap(a: np.ndarray, b: np.ndarray) -> Clash:
     return clash
 
 
+def _never(a: np.ndarray, b: np.ndarray) -> Clash:
+    return lambda offset: np.zeros(len(offset), bool)
+
+
 LAYOUTS = {
     "disjoint": _boxes_overlap,  # boxes separate along x or along y
     "columns": _same_columns,  # boxes separate along x: the easier layout of the released code
     "pixels": _inks_overlap,  # ink separates; boxes may overlap
+    "occluded": _never,  # anywhere, in front of each other: see min_visible
 }

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from configs import dsprites3, dsprites24
-from data_gen import builder, dsprites, multi_dsprites, multi_mnist, scenes
+from data_gen import builder, dsprites, multi_dsprites, multi_mnist, scene_config, scenes
 from data_gen.multi_dsprites import MultiDsprites, SceneConfig
 
 OBJECTS = {"mnist": multi_mnist, "dsprites": multi_dsprites}
@@ -44,7 +44,8 @@ def test_every_field_has_its_shape_type_and_padding(config, cache):
     slots = max(config.counts)
     for split, size in (("train", config.train_size), ("test", config.test_size)):
         part = getattr(dataset, split)
-        shapes = {name: (array.shape, array.dtype) for name, array in part._asdict().items()}
+        arrays = {name: array for name, array in part._asdict().items() if array is not None}
+        shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         assert shapes == {
             "image": ((size, 64, 64), np.uint8),
             "count": ((size,), np.int32),
@@ -116,10 +117,12 @@ def test_golden_bytes():
 
 def test_every_setting_changes_the_name():
     changes = dict(counts=(2,), layout="columns", scale=0.61, canvas=65, seed=1)
-    changes |= dict(train_size=61, test_size=8, shapes=("heart",))
+    changes |= dict(train_size=61, test_size=8, shapes=("heart",), scales=(0.5, 1.0))
+    changes |= dict(colours="random", background="grey", contrast=0.3, min_visible=24)
     assert set(changes) == {field.name for field in dataclasses.fields(SceneConfig)}
     sprites = dict.fromkeys(builder.SPLITS, dsprites.load_sprites(scale=0.6))
     names = [builder.fingerprint(MultiDsprites, SMALL, sprites)]
+    assert names == ["disjoint_count3_canvas64_seed0_af7ddec83c2e"]  # of caches before colours
     for name, value in changes.items():
         changed = dataclasses.replace(SMALL, **{name: value})
         names.append(builder.fingerprint(MultiDsprites, changed, sprites))
@@ -134,6 +137,7 @@ def test_the_cache_is_read_and_not_built_again(cache, monkeypatch):
     again = load(SMALL, cache)
     for a, b in zip(built.train + built.test, again.train + again.test, strict=True):
         np.testing.assert_array_equal(a, b)
+    assert built.train.mask is None
     assert list(cache.glob("multi_dsprites/*"))
 
 
@@ -167,6 +171,16 @@ def test_a_crowd_that_does_not_fit_is_an_error_after_bounded_attempts(tmp_path, 
         ({"scale": float("inf")}, "scale must be at most 1e6, got inf"),
         ({"scale": 1000.0}, "canvas must be at least a sprite's side, 17000, got 64"),
         ({"counts": (0,)}, r"one of them at least 1, got \(0,\)"),
+        (
+            {"scales": (0.5, 0.5)},
+            r"scales must be a tuple of numbers above 0, each once, such as \(0.5, 1.0\), got"
+            r" \(0.5, 0.5\): set config.data.scales",
+        ),
+        ({"scales": ()}, r"scales must .*, got \(\)"),
+        ({"scales": 0.5}, "scales must be a tuple .*, got 0.5"),
+        ({"scales": (0.0, 1.0)}, r"scales must .* above 0, .*, got \(0.0, 1.0\)"),
+        ({"scales": ("1",)}, r"scales must .*, got \('1',\)"),
+        ({"scales": (0.5, 9.0)}, "canvas must be at least a sprite's side, 92, got 64"),
         ({"canvas": 9}, "canvas must be at least a sprite's side, 10, got 9: set config"),
     ],
 )
@@ -187,8 +201,8 @@ def test_a_config_names_its_objects(data, tmp_path):
 
 def test_both_data_sets_take_their_part_of_one_config():
     data = dsprites3.get_config().data
-    assert builder.scene_config(SceneConfig, data) == SceneConfig()
-    assert type(builder.scene_config(multi_mnist.SceneConfig, data)) is multi_mnist.SceneConfig
+    assert scene_config.read(SceneConfig, data) == SceneConfig()
+    assert type(scene_config.read(multi_mnist.SceneConfig, data)) is multi_mnist.SceneConfig
 
 
 def test_command_line_builds_and_draws(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen import builder, multi_mnist, scenes, sources
+from data_gen import builder, multi_mnist, scene_config, scenes, sources
 from data_gen.multi_mnist import MultiMnist, SceneConfig
 
 SMALL = SceneConfig(train_size=60, test_size=7)
@@ -123,10 +123,12 @@ def test_golden_bytes():
 
 def test_every_setting_and_every_digit_changes_the_name(monkeypatch):
     changes = dict(counts=(2,), layout="columns", scale=0.61, canvas=51, seed=1)
-    changes |= dict(train_size=61, test_size=8)
+    changes |= dict(train_size=61, test_size=8, colours="random", background="grey")
+    changes |= dict(contrast=0.3, min_visible=24)
     assert set(changes) == {field.name for field in dataclasses.fields(SceneConfig)}
     sprites = {split: multi_mnist.sprites(DIGITS[split], SMALL.scale) for split in builder.SPLITS}
     names = [builder.fingerprint(MultiMnist, SMALL, sprites)]
+    assert names == ["disjoint_count3_canvas50_seed0_59c2a1679cc2"]  # of caches before colours
     for name, value in changes.items():
         changed = dataclasses.replace(SMALL, **{name: value})
         names.append(builder.fingerprint(MultiMnist, changed, sprites))
@@ -221,9 +223,9 @@ def test_a_layout_that_does_not_fit_is_named(tmp_path, monkeypatch):
         ({"counts": (1, 101)}, r"name counts of at most 100, got \(1, 101\)"),
         (
             {"canvas": 2**16, "train_size": 2**8},
-            "train_size must leave all scenes, .* canvas, 1099511627776 pixels, not 539.*, got 256",
+            "train_size must leave all scenes, .* canvas, 1099511627776 bytes, not 539.*, got 256",
         ),
-        ({"layout": "grid"}, "layout must be one of disjoint, columns, pixels, got grid"),
+        ({"layout": "grid"}, "layout must be one of disjoint, columns, pixels, occluded, got grid"),
         ({"scale": 0.0}, "scale must be above 0, got 0.0"),
         ({"scale": float("nan")}, "scale must be above 0, got nan"),
         ({"scale": 1e308}, "scale must be at most 1e6, got 1e[+]308"),
@@ -241,11 +243,11 @@ def test_settings_out_of_range(setting, message):
 
 def test_scene_config_takes_its_own_fields_only():
     data = dataclasses.asdict(SMALL) | {"counts": [1, 3], "path": "", "digits_dir": "x"}
-    config = builder.scene_config(SceneConfig, data)
+    config = scene_config.read(SceneConfig, data)
     assert config == dataclasses.replace(SMALL, counts=(1, 3)) and type(config) is SceneConfig
     del data["seed"]
     with pytest.raises(KeyError, match="seed"):
-        builder.scene_config(SceneConfig, data)
+        scene_config.read(SceneConfig, data)
 
 
 @pytest.fixture
@@ -283,7 +285,7 @@ def test_command_line_builds_and_draws(command, tmp_path):
 
 def test_what_the_command_refuses_is_one_line_before_anything_is_built(command, tmp_path):
     faults = {
-        "--config.data.layout=grid": "layout must be one of disjoint, columns, pixels, got grid: s",
+        "--config.data.layout=grid": "must be one of disjoint, columns, pixels, occluded, got grid",
         "--config.data.scale=0.0": "scale must be above 0, got 0.0: set config.data.scale",
         "--config.data.nosuch=1": "the config has no field 'nosuch'",
         "--config.data.layuot=1": "no field 'layuot': did you mean 'layout'?",

@@ -12,6 +12,8 @@ import pytest
 from data_gen import scenes, user_scenes
 from data_gen.scenes import Scenes
 
+APART = [name for name in scenes.LAYOUTS if name != "occluded"]  # nothing hides anything
+
 
 def generator(seed=0):
     return np.random.Generator(np.random.PCG64(seed))
@@ -49,7 +51,7 @@ def test_scale_sprite():
     assert np.ptp(scenes.scale_sprite(checks.astype(np.uint8), 0.25)[1:-1, 1:-1]) <= 2
 
 
-@pytest.mark.parametrize("layout", scenes.LAYOUTS)
+@pytest.mark.parametrize("layout", APART)
 def test_layouts_hold_and_are_not_stricter_than_they_say(layout):
     canvas, sprites = 40, discs([12, 9, 14])
     rng = generator()
@@ -72,7 +74,7 @@ def test_layouts_hold_and_are_not_stricter_than_they_say(layout):
     assert (shared_boxes > 20) if layout == "pixels" else (shared_boxes == 0)
 
 
-@pytest.mark.parametrize("layout", scenes.LAYOUTS)
+@pytest.mark.parametrize("layout", APART)
 def test_valid_layouts_are_equally_likely(layout):
     # Few and small enough to list all 144 layouts and keep the valid ones.
     canvas, sprites = 4, [np.full((n, n), 9, np.uint8) for n in (1, 2)]
@@ -97,6 +99,42 @@ def test_valid_layouts_are_equally_likely(layout):
     assert chi_square_z(np.array(list(counts.values()))) < 4
 
 
+@pytest.mark.parametrize("least, valid", [(0, 144), (1, 144), (2, 108), (3, 60), (4, 44)])
+def test_occluded_layouts_are_equally_likely_where_enough_is_seen(least, valid):
+    # A square of 4 pixels behind a ring of 8: all 144 layouts are listed, as sets of pixels.
+    square, ring = np.full((2, 2), 255, np.uint8), np.full((3, 3), 255, np.uint8)
+    ring[1, 1] = 0
+    counts = {}
+    for x, y, u, v in product(range(4), range(4), range(3), range(3)):
+        behind = {(x + i, y + j) for i, j in product(range(2), repeat=2)}
+        front = {(u + i, v + j) for i, j in product(range(3), repeat=2) if (i, j) != (1, 1)}
+        if len(behind - front) >= least:
+            counts[x, y, u, v] = 0
+    assert len(counts) == valid
+    rng = generator()
+    for _ in range(50 * len(counts)):
+        xy = scenes.place(rng, [square, ring], 5, "occluded", least)
+        counts[tuple(xy.ravel())] += 1
+    assert chi_square_z(np.array(list(counts.values()))) < 4
+
+
+def test_what_cannot_be_seen_is_refused_at_once():
+    with pytest.raises(
+        ValueError,
+        match="min_visible must be at most the pixels that a sprite has, 4, got 5: lower config.da",
+    ):
+        scenes.place(generator(), discs([9, 2]), 20, "occluded", 5)
+    scenes.place(generator(), discs([9, 2]), 20, "occluded", 4)
+
+
+def test_too_much_to_be_seen_ends_with_an_error(monkeypatch):
+    monkeypatch.setattr(scenes, "MAX_LAYOUTS", 1000)
+    sprites = [np.full((9, 9), 255, np.uint8)] * 2  # of the first, at most 9 + 8 pixels are seen
+    scenes.place(generator(), sprites, 10, "occluded", 17)
+    with pytest.raises(ValueError, match="no 'occluded' layout of 2 .* canvas of 10: raise config"):
+        scenes.place(generator(), sprites, 10, "occluded", 18)
+
+
 def chi_square_z(observed):
     """How far chi-square lies above its mean under a uniform law, in standard deviations."""
     expected = observed.sum() / len(observed)
@@ -115,23 +153,41 @@ def test_one_object_is_placed_uniformly_up_to_the_edges():
     assert chi_square_z(skewed) > 4
 
 
-def test_render_copies_each_sprite_into_its_box():
+def test_boxes_are_of_whole_sprites():
     rng, sprites = generator(), discs([12, 7, 9])
-    xy = scenes.place(rng, sprites, 40, "disjoint")
-    image, box = scenes.render(sprites, xy, 40)
-    assert image.shape == (40, 40) and image.dtype == np.uint8 and box.dtype == np.float32
-    rest = image.copy()
-    for sprite, (x0, y0, x1, y1) in zip(sprites, box.astype(int), strict=True):
-        np.testing.assert_array_equal(image[y0:y1, x0:x1], sprite)
-        rest[y0:y1, x0:x1] = 0
-    assert not rest.any()  # no ink outside the boxes
-    np.testing.assert_array_equal(box[:, :2], xy)  # x first
+    xy = scenes.place(rng, sprites, 15, "occluded")
+    box = scenes.boxes(sprites, xy)
+    assert box.shape == (3, 4) and box.dtype == np.float32
+    for sprite, (x0, y0, x1, y1), (x, y) in zip(sprites, box, xy, strict=True):
+        assert (x0, y0, x1, y1) == (x, y, x + len(sprite), y + len(sprite))  # x first
+
+
+def test_shares_cover_what_lies_behind_pixel_by_pixel():
+    rng = generator()
+    sprites = [rng.integers(0, 256, (n, n), dtype=np.uint8) for n in (9, 5, 7)]
+    xy = scenes.place(rng, sprites, 11, "occluded")
+    share = scenes.shares(sprites, xy, 11)
+    seen = scenes.seen(share)
+    assert share.shape == (4, 11, 11) and seen.shape == (11, 11) and seen.dtype == np.uint8
+    for i, j in product(range(11), repeat=2):
+        expected, left = [0.0, 0.0, 0.0, 0.0], 1.0
+        for t in (2, 1, 0):  # from the front
+            row, column = i - xy[t, 1], j - xy[t, 0]
+            if 0 <= row < len(sprites[t]) and 0 <= column < len(sprites[t]):
+                ink = sprites[t][row, column] / 255
+                expected[t + 1], left = left * ink, left * (1 - ink)
+        expected[0] = left
+        np.testing.assert_allclose(share[:, i, j], expected, atol=1e-12)
+        assert seen[i, j] == np.argmax(expected)
+    assert set(seen.ravel()) == {0, 1, 2, 3}
 
 
 def test_an_empty_scene():
     xy = scenes.place(generator(), [], 10, "pixels")
-    image, box = scenes.render([], xy, 10)
-    assert not image.any() and box.shape == (0, 4)
+    assert scenes.boxes([], xy).shape == (0, 4)
+    share = scenes.shares([], xy, 10)
+    np.testing.assert_array_equal(share, np.ones((1, 10, 10)))
+    assert not scenes.seen(share).any()
 
 
 def test_a_tight_but_possible_layout_is_found():
@@ -139,7 +195,7 @@ def test_a_tight_but_possible_layout_is_found():
     assert sorted(map(tuple, xy)) == [(0, 0), (0, 5), (5, 0), (5, 5)]
 
 
-@pytest.mark.parametrize("layout", scenes.LAYOUTS)
+@pytest.mark.parametrize("layout", APART)
 def test_impossible_layouts_end_with_an_error(layout, monkeypatch):
     monkeypatch.setattr(scenes, "MAX_LAYOUTS", 1000)
     with pytest.raises(

@@ -82,6 +82,68 @@ def test_what_cannot_be_is_refused(change, message):
         truth.check(image, *change(count, box), CONFIG)
 
 
+def masks(box, count):
+    """What is seen of rectangles, the first in front."""
+    mask = np.zeros((len(box), 20, 30), np.uint8)
+    for b, number in enumerate(count):
+        for k in reversed(range(number)):
+            x0, y0, x1, y1 = box[b, k].astype(int)
+            mask[b, y0:y1, x0:x1] = k + 1
+    return mask
+
+
+def test_masks_that_fit_are_accepted_in_silence():
+    image, count, box = scenes()
+    box[:, 2] += [-3, 0, -3, 0]
+    mask = masks(box, count)
+    colour = np.stack([255 - image, image, image], -1)  # on a bright background
+    for images, given in ((image, mask), (image, mask.astype(int)), (colour, mask)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = truth.check(images, count, box, CONFIG, given)
+        np.testing.assert_array_equal(found[0], count)
+    accepted(image[:0], count[:0], None, CONFIG, mask[:0])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda m: m[:5], "mask must have shape (6, 20, 30), a number a pixel, got (5, 20, 30)"),
+        (lambda m: m[..., None], "mask must have shape (6, 20, 30), .*, got (6, 20, 30, 1)"),
+        (
+            lambda m: m > 0,
+            "mask must be whole numbers, 0 the background and t + 1 object t, got bo",
+        ),
+        (lambda m: m / 1.0, "mask must be whole numbers, .*, got float64 from 0.0"),
+        (lambda m: m.astype(int) - 1, "mask must be whole numbers, .*, got int64 from -1"),
+        (
+            lambda m: np.where(m > 0, 255, 0),
+            "mask must be at most the count of its image, got 255 in image 1, which has 1 objects",
+        ),
+        (lambda m: np.where(m == 3, 4, m), "got 4 in image 3, which has 3 objects: number objects"),
+    ],
+)
+def test_masks_that_contradict_images_or_counts_are_refused(change, message):
+    image, count, box = scenes()
+    pattern = ".*".join(map(re.escape, message.split(".*")))
+    with pytest.raises(ValueError, match=pattern):
+        truth.check(image, count, box, CONFIG, mask=change(masks(box, count)))
+
+
+def test_masks_without_counts_are_refused():
+    image, count, box = scenes()
+    with pytest.raises(ValueError, match="masks need counts, .*: give count, too"):
+        truth.check(image, mask=masks(box, count))
+
+
+def test_masks_that_do_not_show_every_object_are_said():
+    image, count, box = scenes()
+    with pytest.warns(UserWarning) as caught:
+        truth.check(image, count, box, CONFIG, np.minimum(masks(box, count), 1))
+    (said,) = caught
+    assert "got 2 of 6 images that show fewer" in str(said.message)  # with 2 and with 3 objects
+
+
 def test_counts_that_the_model_cannot_infer_are_named():
     image, count, _ = scenes()
     fewer = ModelConfig(canvas=(20, 30), max_objects=2)

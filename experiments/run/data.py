@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from asr_jax import parallel
-from data_gen import builder, multi_dsprites, multi_mnist, user_scenes
+from data_gen import builder, multi_dsprites, multi_mnist, scene_config, user_scenes
 from data_gen.scenes import Scenes
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 OBJECTS = {"mnist": multi_mnist, "dsprites": multi_dsprites}  # data.objects
 # Fields that describe scenes to generate; scenes of one's own are what they are.
-GENERATED = ("objects", "counts", "canvas", "layout", "scale", "shapes", "train_size", "digits_dir")
+GENERATED = (
+    *("objects", "counts", "canvas", "layout", "scale", "shapes", "train_size", "digits_dir"),
+    *("min_visible", "scales", "colours", "background", "contrast"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class DataConfig:
     """Which scenes a run sees."""
 
     path: str  # a file of one's own; empty: the scenes described by the next
-    scenes: builder.SceneConfig | None
+    scenes: scene_config.SceneConfig | None
     canvas: tuple[int, int]  # (H, W) in pixels
     test_size: int
     seed: int
@@ -63,7 +66,7 @@ class DataConfig:
         if settings.path:
             canvas = canvas or user_scenes.canvas(settings.path)
         else:
-            scenes = builder.scene_config(OBJECTS[settings.objects].SceneConfig, settings)
+            scenes = scene_config.read(OBJECTS[settings.objects].SceneConfig, settings)
             canvas = (scenes.canvas, scenes.canvas)
         names = ("path", "test_size", "seed", "split", "placement", "digits_dir", "data_dir")
         return cls(scenes=scenes, canvas=canvas, **{name: settings[name] for name in names})
