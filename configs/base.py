@@ -47,6 +47,12 @@ def base() -> ConfigDict:
     config.data.split = "test"  # "validation": hold out training scenes, and evaluate on those
 
     config.model = ConfigDict()  # fields of asr_jax.ModelConfig; the canvas comes from the data
+    config.model.channels = 1
+    config.model.background = "black"
+    config.model.background_code = 8
+    config.model.background_size = 8
+    config.model.compositing = "sum"
+    config.model.texture = 1
     config.model.max_objects = 3
     config.model.count = 3  # number of objects where it is known; -1: inferred
     config.model.window = 28
@@ -189,14 +195,29 @@ def tight(config: ConfigDict, side: float, weight: float, ramp: tuple[float, flo
 
 
 def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> ConfigDict:
-    """Objects at full size whose ink does not meet, as many as one of two counts, inferred.
+    """`inferred`, with what follows a config's name after a colon.
+
+    That is METHOD[,PRESET], METHOD one of asr, air, pprior, PRESET one of known (for air), fixed,
+    patches, paper, small, quick.
+    """
+    presets = {
+        "known": known,
+        "fixed": fixed_number,
+        "patches": patches_number,
+        "paper": paper_number,
+        "small": small,
+        "quick": functools.partial(quick, train_size=4_000, epochs=8),
+    }
+    return apply(inferred(name, objects, counts), argument, presets)
+
+
+def inferred(name: str, objects: str, counts: tuple[int, ...]) -> ConfigDict:
+    """Objects at full size whose ink does not meet, as many as one of some counts, inferred.
 
     Args:
       name: of the experiment.
       objects: "mnist", 20 pixels on a canvas of 50, or "dsprites", 17 to 26 pixels on 64.
       counts: the possible numbers of objects.
-      argument: METHOD[,PRESET], METHOD one of asr, air, pprior, PRESET one of known (for air),
-        fixed, patches, paper, small, quick.
     """
     config = base()
     attention(config)
@@ -229,15 +250,23 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
         config.model.scale_prior = scale_prior(22.2, 64, 0.05)
         config.constraints.c_min, config.constraints.c_max = 20.0, 25.0
         config.constraints.side = 22.2
-    presets = {
-        "known": known,
-        "fixed": fixed_number,
-        "patches": patches_number,
-        "paper": paper_number,
-        "small": small,
-        "quick": functools.partial(quick, train_size=4_000, epochs=8),
-    }
-    return apply(config, argument, presets)
+    return config
+
+
+def colour(config: ConfigDict, background: str) -> None:
+    """Objects of random colours on a background, and a model that knows of both.
+
+    Args:
+      config: of `inferred`.
+      background: of the scenes, "grey", "colour", "noise" or "grid".
+    """
+    config.data.colours = "random"
+    config.data.background = background
+    config.model.channels = 3
+    config.model.background = "colour"
+    config.model.compositing = "over"
+    config.model.likelihood = "gaussian"
+    config.model.sigma = 0.15
 
 
 def known(config: ConfigDict) -> None:

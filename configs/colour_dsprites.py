@@ -1,0 +1,29 @@
+"""2 to 5 shapes of any colour and size on grey, lying over each other: Multi-dSprites in colour.
+
+    python -m experiments.number --config=configs/colour_dsprites.py
+
+Not yet run.
+"""
+
+import functools
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(argument: str = "asr") -> ConfigDict:
+    """METHOD[,PRESET]: see `configs/base.py`; PRESET one of known (for air), quick."""
+    config = base.inferred("colour-dsprites", "dsprites", (2, 3, 4, 5))
+    base.colour(config, "grey")
+    config.data.layout = "occluded"
+    config.data.scales = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    # Sides of 9 to 26 pixels, 16.7 on average.
+    config.model.scale_prior = base.scale_prior(16.2, 64, 0.15)
+    config.constraints.c_min, config.constraints.c_max = 8.0, 27.0
+    config.constraints.side = 16.7
+    presets = {
+        "known": base.known,
+        "quick": functools.partial(base.quick, train_size=4_000, epochs=8),
+    }
+    return base.apply(config, argument, presets)
