@@ -25,6 +25,8 @@ from asr_jax.training import (
 )
 from asr_jax.types import Gaussian, Latents, Lattice, Noise, Posterior, Prior, Terms
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Checkpoints",
     "Constraint",
