@@ -11,6 +11,7 @@ from asr_jax.config import ModelConfig, OptimizerConfig
 from asr_jax.constraints import Constraint, dual, fixed, number_constraints, overlap_constraints
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import evaluate, summarise
+from asr_jax.fit import fit
 from asr_jax.generation import generate
 from asr_jax.model import Model, Scene
 from asr_jax.objective import elbo_with_penalty
@@ -24,6 +25,8 @@ from asr_jax.training import (
     train_steps,
 )
 from asr_jax.types import Gaussian, Latents, Lattice, Noise, Posterior, Prior, Terms
+
+__version__ = "0.2.0"
 
 __all__ = [
     "Checkpoints",
@@ -47,6 +50,7 @@ __all__ = [
     "elbo",
     "elbo_with_penalty",
     "evaluate",
+    "fit",
     "fixed",
     "generate",
     "init_state",

@@ -7,6 +7,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax.flatten_util import ravel_pytree
@@ -62,14 +63,16 @@ def init_state(
     tx: optax.GradientTransformation,
     seed: int | jax.Array,
     rule: Rule | None = None,
+    params: Params | None = None,
 ) -> TrainState:
     """The state before the first step; parameters and all later noise follow from the seed.
 
     `seed` is a number, or a random key. `rule`: of the multipliers, if they set themselves.
+    `params`: to begin with, instead of fresh ones.
     """
     key = jax.random.key(seed) if isinstance(seed, int) else seed
     key_init, key_steps = jax.random.split(key)
-    params = model.init(key_init)
+    params = model.init(key_init) if params is None else params
     multipliers = None if rule is None else rule.init()
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), key_steps, multipliers)
 
@@ -192,6 +195,19 @@ def train_seeds(
     """
     steps = functools.partial(train_steps, **static)
     return jax.vmap(steps, in_axes=(0, None, 2, 0))(state, images, indices, schedule)
+
+
+def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:
+    """The first step at which a metric [n] is not finite, and the metric that says most."""
+    bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in values.items()}
+    bad = {name: steps[0] for name, steps in bad.items() if len(steps)}
+    if not bad:
+        return None
+    step = min(bad.values())
+    # Sums and the gradient break with the term that broke: name the term.
+    late = ("penalty", "nelbo", "loss", "gradient_norm")
+    names = [name for name in bad if bad[name] == step]
+    return int(step), min(names, key=lambda name: late.index(name) if name in late else -1)
 
 
 def _metrics(terms) -> dict[str, jax.Array]:

@@ -2,14 +2,13 @@
 
 import ast
 import dataclasses
-import importlib.metadata
 import inspect
 import re
 
 import asr_jax
 
 project = "asr-jax"
-release = importlib.metadata.version("asr-jax")
+release = asr_jax.__version__
 
 extensions = [
     "myst_parser",

@@ -1,9 +1,13 @@
 """The README's example runs as it is printed, in its own order."""
 
+import ast
+import inspect
 import re
 from pathlib import Path
 
 import numpy as np
+
+import asr_jax
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -20,6 +24,12 @@ def test_the_python_block_runs():
     )
     right = np.asarray(terms.constraints["right"])
     assert np.isfinite(objective) and (right >= 0).all() and (right > 0).any()
+
+
+def test_the_call_of_fit_has_arguments_that_fit_takes():
+    (call,) = re.findall(r"^    params, history = (asr_jax\.fit\(.*\))$", README, re.M)
+    keywords = [keyword.arg for keyword in ast.parse(call).body[0].value.keywords]
+    inspect.signature(asr_jax.fit).bind("images", **dict.fromkeys(keywords))
 
 
 def test_every_file_that_the_readme_shows_exists():

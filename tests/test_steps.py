@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 import asr_jax
+from asr_jax.steps import batches
 from configs import dsprites3, mnist3, mnist13
 from experiments.run import evaluation
 from experiments.run.from_config import from_config
-from experiments.run.steps import batches, key, schedule
+from experiments.run.steps import key, schedule
 from tests.small import small_model
 
 

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 
 import asr_jax
 from asr_jax.checkpoint import CheckpointError
+from asr_jax.steps import batches
+from asr_jax.training import first_non_finite
 from configs import mnist3
 from data_gen.scenes import Scenes
 from experiments.run.data import Data
 from experiments.run.from_config import from_config
 from experiments.run.main import Stopped
 from experiments.run.seeds import caught, groups, train_seeds
-from experiments.run.steps import batches
-from experiments.run.train import first_non_finite
 from tests.end_to_end.runs import pictures, scalars
 
 

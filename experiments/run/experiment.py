@@ -15,13 +15,14 @@ from ml_collections import ConfigDict, config_flags
 from asr_jax import processes
 from data_gen.paths import user_path
 from experiments.results.paper import paper_row
-from experiments.run import data, jax_settings, report, workdir
+from experiments.run import data, jax_settings, named, report, workdir
 from experiments.run.from_config import Run, from_config
 from experiments.run.seeds import train_seeds
 
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file, a method and presets: configs/mnist3.py:asr,quick.", lock_config=True
+    "config", None, "A file or a name, a method and presets: mnist3:asr,quick.", lock_config=True
 )
+flags.FLAGS["config"].parser = named.Parser("config")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run goes; runs/<name>-seed<seed> if empty."
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 
 import asr_jax
 from asr_jax import parallel, random_keys
+from asr_jax.steps import batches, count_mix, ramped
 
 if TYPE_CHECKING:
     from experiments.run.from_config import Run
@@ -37,28 +37,6 @@ def indices(run: Run, images: int, seed: int, first: int, last: int) -> np.ndarr
     return batches(images, batch, seed, first, last)
 
 
-def batches(
-    images: int, batch_size: int, seed: int, first: int, last: int, shard: int | None = None
-) -> np.ndarray:
-    """Which images the steps first..last-1 see, [n, batch_size].
-
-    One endless stream of permutations, each a function of seed, epoch and shard (of which device,
-    if each has images of its own) alone, so that a run that is resumed sees what it would have.
-    """
-    own = () if shard is None else (shard,)
-    positions = np.arange(first * batch_size, last * batch_size)
-    epochs = positions // images
-    order = np.concatenate(
-        [_permutation(images, seed, int(epoch), *own) for epoch in np.unique(epochs)]
-    )
-    return order[positions - epochs[0] * images].reshape(last - first, batch_size)
-
-
-@functools.lru_cache(maxsize=64)  # an epoch has many dispatches
-def _permutation(images: int, *seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).permutation(images)
-
-
 def schedule(run: Run, first: int, last: int, total: int) -> asr_jax.Schedule:
     """What changes over the steps first..last-1 of total, [n] each.
 
@@ -67,19 +45,13 @@ def schedule(run: Run, first: int, last: int, total: int) -> asr_jax.Schedule:
     all counts alike in q(n) from 1 to 0. Multipliers that set themselves are no schedule's.
     """
     progress = np.arange(first, last) / total
-    weights = {}
-    for constraint in run.constraints if run.rule is None else ():
-        start, end = constraint.ramp or (-1.0, 0.0)
-        ramp = np.clip((progress - start) / (end - start), 0, 1)
-        weights[constraint.name] = (constraint.weight * ramp).astype(np.float32)
+    weights = ramped(run.constraints if run.rule is None else (), progress)
     log_odds, until = run.model.config.presence_prior, run.train.presence_prior_until
     if until:
         left = np.clip(1 - progress / until, 0, 1)
         log_odds = log_odds + left * (run.train.presence_prior_start - log_odds)
     log_odds = np.broadcast_to(np.float32(log_odds), progress.shape)
-    mix = None
-    if run.train.count_mix_until:
-        mix = np.clip(1 - progress / run.train.count_mix_until, 0, 1).astype(np.float32)
+    mix = count_mix(run.train.count_mix_until, progress)
     prior_weights = {
         name: np.full(progress.shape, weight, np.float32)
         for name, weight in run.prior_weights.items()

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import asr_jax
 from asr_jax import parallel, processes
+from asr_jax.training import first_non_finite
 from experiments.run import resume, steps
 from experiments.run.from_config import Run
 from experiments.run.main import Stopped
@@ -145,16 +146,3 @@ def train(
     rate = (len(times) - 1) * per_dispatch / (last - first) if len(times) > 1 else None
     params, multipliers = jax.device_get((state.params, state.multipliers))
     return Trained(params, multipliers, total, seconds_before + last, first, rate, log.rows)
-
-
-def first_non_finite(values: dict[str, np.ndarray]) -> tuple[int, str] | None:
-    """The first step at which a metric [n] is not finite, and the metric that says most."""
-    bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in values.items()}
-    bad = {name: steps[0] for name, steps in bad.items() if len(steps)}
-    if not bad:
-        return None
-    step = min(bad.values())
-    # Sums and the gradient break with the term that broke: name the term.
-    late = ("penalty", "nelbo", "loss", "gradient_norm")
-    names = [name for name in bad if bad[name] == step]
-    return int(step), min(names, key=lambda name: late.index(name) if name in late else -1)

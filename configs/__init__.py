@@ -1,0 +1,1 @@
+"""Configurations: `base`, and one file an experiment."""
