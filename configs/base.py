@@ -23,7 +23,10 @@ def base() -> ConfigDict:
     config.estimator = "marginal"  # of the ELBO over n: "marginal" (exact) or "concrete" (relaxed)
 
     config.data = ConfigDict()
-    config.data.path = ""  # an .npz of your own scenes; empty: the scenes described below
+    # Your own images: a folder of pictures, an .npz or an .npy; empty: the scenes described below.
+    config.data.path = ""
+    config.data.size = ()  # (height, width) that pictures are resized to; empty: they have one size
+    config.data.colour = "auto"  # of your own images: "yes", "no", or "auto": as they are
     config.data.objects = "mnist"  # what they show: "mnist" or "dsprites"
     config.data.shapes = ("square", "ellipse", "heart")  # of dsprites
     config.data.digits_dir = ""  # folder of MNIST idx files; empty: ASR_MNIST_DIR, TFDS, embedded

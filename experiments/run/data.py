@@ -27,7 +27,9 @@ GENERATED = ("objects", "counts", "canvas", "layout", "scale", "shapes", "train_
 class DataConfig:
     """Which scenes a run sees."""
 
-    path: str  # a file of one's own; empty: the scenes described by the next
+    path: str  # images of one's own; empty: the scenes described by the next
+    size: tuple[int, int] | tuple[()]  # that pictures of one's own are resized to
+    colour: str  # whether those are in colour: "yes", "no", "auto"
     scenes: builder.SceneConfig | None
     canvas: tuple[int, int]  # (H, W) in pixels
     test_size: int
@@ -61,12 +63,19 @@ class DataConfig:
             )
         scenes = None
         if settings.path:
-            canvas = canvas or user_scenes.canvas(settings.path)
+            own = settings.path, settings.size, settings.colour
+            canvas = canvas or user_scenes.find(*own).canvas
         else:
             scenes = builder.scene_config(OBJECTS[settings.objects].SceneConfig, settings)
             canvas = (scenes.canvas, scenes.canvas)
         names = ("path", "test_size", "seed", "split", "placement", "digits_dir", "data_dir")
-        return cls(scenes=scenes, canvas=canvas, **{name: settings[name] for name in names})
+        return cls(
+            scenes=scenes,
+            canvas=canvas,
+            size=tuple(settings.size),
+            colour=settings.colour,
+            **{name: settings[name] for name in names},
+        )
 
 
 class Data(NamedTuple):
@@ -101,7 +110,7 @@ def load(config: DataConfig) -> Data:
     rows = parallel.own_rows if config.placement == "sharded" else None
     validation = config.split == "validation"
     if config.path:
-        scenes = user_scenes.load_npz(config.path)
+        scenes = user_scenes.load(config.path, config.size, config.colour)
         train, test = user_scenes.split(scenes, config.test_size, config.seed)
         source = config.path
         print(f"{source}: {', '.join(f'data.{name}' for name in GENERATED)} are not looked at")
