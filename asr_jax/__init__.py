@@ -9,6 +9,7 @@ from asr_jax.bound import elbo, iwae
 from asr_jax.checkpoint import Checkpoints
 from asr_jax.config import ModelConfig, OptimizerConfig
 from asr_jax.constraints import Constraint, dual, fixed, number_constraints, overlap_constraints
+from asr_jax.detection import Detections, detect
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import evaluate, summarise
 from asr_jax.generation import generate
@@ -29,6 +30,7 @@ __all__ = [
     "Checkpoints",
     "Constraint",
     "CountChain",
+    "Detections",
     "Gaussian",
     "Latents",
     "Lattice",
@@ -43,6 +45,7 @@ __all__ = [
     "Schedule",
     "Terms",
     "TrainState",
+    "detect",
     "dual",
     "elbo",
     "elbo_with_penalty",
