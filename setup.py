@@ -41,7 +41,7 @@ setup(
     ],
     extras_require={
         "test": [
-            *("hypothesis", "pytest", "pytest-xdist", "ruff", "scipy"),
+            *("hypothesis", "pycocotools", "pytest", "pytest-xdist", "ruff", "scipy"),
             *(*COMPILER, *DOCS, *NOTEBOOKS),
         ],
         "notebook": ["jupyterlab"],

@@ -166,16 +166,17 @@ def check(run: Run, data: Data) -> int:
 def _check_counts(run: Run, scenes: Scenes) -> None:
     if scenes.count is None:
         return
-    known, largest = run.model.config.count, int(scenes.count.max())
+    known, counts = run.model.config.count, np.unique(scenes.count[scenes.count >= 0]).tolist()
+    largest = max(counts, default=0)
     if largest > run.model.config.max_objects:
         raise ValueError(
             f"K must be at least max(counts)={largest}, got {run.model.config.max_objects}: set "
             f"config.model.max_objects={largest} or more"
         )
-    if known is not None and (scenes.count != known).any():
+    if known is not None and set(counts) - {known}:
         raise ValueError(
             f"config.model.count={known} says that every scene has {known} objects, got counts "
-            f"{np.unique(scenes.count).tolist()}: set config.model.count=-1 to infer them"
+            f"{counts}: set config.model.count=-1 to infer them"
         )
 
 
@@ -187,10 +188,11 @@ def _warn_of_counts(run: Run, scenes: Scenes) -> None:
             possible, field = constraint.functional.counts, "config.constraints.counts"
     if not possible or scenes.count is None:
         return
-    values, images = np.unique(scenes.count, return_counts=True)
+    values, images = np.unique(scenes.count[scenes.count >= 0], return_counts=True)
     strange = {int(n): int(k) for n, k in zip(values, images, strict=True) if n not in possible}
     found = ", ".join(f"{k} with {n}" for n, k in strange.items())
-    missing = sorted(set(possible) - set(values.tolist()))
+    all_known = (scenes.count >= 0).all()
+    missing = sorted(set(possible) - set(values.tolist())) if all_known else []
     if strange:
         warnings.warn(
             f"{field}={sorted(possible)} leaves out counts of the training scenes ({found}): they "
