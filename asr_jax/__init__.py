@@ -8,7 +8,14 @@ from asr_jax import boxes, constraints, generation, metrics, plots, spatial  # n
 from asr_jax.bound import elbo, iwae
 from asr_jax.checkpoint import Checkpoints
 from asr_jax.config import ModelConfig, OptimizerConfig
-from asr_jax.constraints import Constraint, dual, fixed, number_constraints, overlap_constraints
+from asr_jax.constraints import (
+    Constraint,
+    counted_constraint,
+    dual,
+    fixed,
+    number_constraints,
+    overlap_constraints,
+)
 from asr_jax.detection import Detections, detect
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import evaluate, summarise
@@ -24,12 +31,13 @@ from asr_jax.training import (
     train_seeds,
     train_steps,
 )
-from asr_jax.types import Gaussian, Latents, Lattice, Noise, Posterior, Prior, Terms
+from asr_jax.types import Counted, Gaussian, Latents, Lattice, Noise, Posterior, Prior, Terms
 
 __all__ = [
     "Checkpoints",
     "Constraint",
     "CountChain",
+    "Counted",
     "Detections",
     "Gaussian",
     "Latents",
@@ -45,6 +53,7 @@ __all__ = [
     "Schedule",
     "Terms",
     "TrainState",
+    "counted_constraint",
     "detect",
     "dual",
     "elbo",

@@ -185,7 +185,7 @@ def _evaluate(
         "kl_shift": terms.kl_shift,
         "kl_scale": terms.kl_scale,
         "kl_appearance": terms.kl_appearance,
-    } | statistics(constraints, posterior, model.config.canvas)
+    } | statistics(constraints, posterior.replace(known_count=count), model.config.canvas)
     if refine:
         better = model.refine(
             params,
@@ -200,7 +200,7 @@ def _evaluate(
         posterior = refinement.place(params, to_float(images), better, noise, model=model)
         of_image = tuple(c for c in constraints if c.of_mean is None)
         refined = measured(posterior, better)[0]
-        refined |= statistics(of_image, posterior, model.config.canvas)
+        refined |= statistics(of_image, posterior.replace(known_count=count), model.config.canvas)
         found |= {name + REFINED: value for name, value in refined.items()}
     if iwae_samples:
         apart = random_keys.apart(keys)

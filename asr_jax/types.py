@@ -67,6 +67,16 @@ class Posterior:
     scale: Gaussian  # [B, K, 1]
     appearance: Gaussian  # [B, K, D]
     latents: Latents
+    # [B] the number of objects, -1 where it is not known; for constraints to look at, None: nowhere
+    known_count: jax.Array | None = None
+
+
+@struct.dataclass
+class Counted:
+    """Images of a data set, and how many objects some of them show."""
+
+    images: jax.Array  # [N, H, W]
+    count: jax.Array  # [N] whole numbers, -1 where it is not known
 
 
 @struct.dataclass

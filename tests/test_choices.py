@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import base, mnist3, own
-from experiments.run import choices
+from experiments.run import choices, data, steps
 from experiments.run.choices import Images, background
 from experiments.run.from_config import from_config
 
@@ -134,6 +134,32 @@ def test_every_method_makes_a_run_of_what_follows(tmp_path, method, changes):
         assert ("number" in trained) == ("counts" in changes) and {"F1", "F7", "side"} < {*trained}
     text = choices.table(settings.data.path, chosen)
     assert len(text.splitlines()) == 1 + len(chosen) and "model.max_objects" in text
+
+
+def test_counts_that_are_known_are_learned_from(tmp_path):
+    """Where they are inferred; of some images, or of all."""
+    some = np.where(np.arange(40) % 4, -1, 1 + np.arange(40) % 2)
+    settings, chosen = choices.completed(config(tmp_path, known=some, counts=(1, 2)))
+    assert settings.constraints.tolerances.counted == base.TOLERANCES["counted"]
+    assert "10 images are counted" in {c.field: c.reason for c in chosen}["constraints.tolerances"]
+    run = from_config(settings)
+    scenes = data.load(run.data)
+    assert data.check(run, scenes) > 0 and run.constraints[0].name == "counted"
+    learned = steps.images_of(run, scenes.train)
+    np.testing.assert_array_equal(learned.images, scenes.train.image)
+    np.testing.assert_array_equal(learned.count, scenes.train.count)
+    assert set(learned.count.tolist()) == {-1, 1}
+    for changes in (dict(count=1), dict(known=None, counts=(1, 2))):
+        known = {"known": np.where(some > 0, 1, -1)} | changes
+        settings, _ = choices.completed(config(tmp_path, **known))
+        assert "counted" not in settings.constraints.tolerances
+        run = from_config(settings)
+        scenes = data.load(run.data)
+        assert steps.images_of(run, scenes.train) is scenes.train.image
+    with settings.unlocked():
+        settings.constraints.tolerances.counted = 0.001
+    with pytest.raises(ValueError, match="tolerances.counted is for training scenes of which some"):
+        data.check(from_config(settings), scenes)
 
 
 def test_what_is_set_stays(tmp_path):

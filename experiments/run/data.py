@@ -159,6 +159,11 @@ def check(run: Run, data: Data) -> int:
         raise ValueError(f"config.train.{error}") from error
     for scenes in (data.train, data.test):
         _check_counts(run, scenes)
+    if data.train.count is None and any(c.name == "counted" for c in run.constraints):
+        raise ValueError(
+            "config.constraints.tolerances.counted is for training scenes of which some counts are "
+            "known, got none: give counts, or leave it out"
+        )
     _warn_of_counts(run, data.train)
     return run.train.steps(data.train_size)
 

@@ -22,8 +22,9 @@ from experiments.run.from_config import Run
 COLUMNS = ("nelbo", "se", "acc", "miou")  # of the paper's tables
 WATCHED = (*COLUMNS, "acc_elbo")  # and the accuracy of the count that the ELBO would choose
 OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where it was asked for
-NUMBER = ("number", "balance")  # the constraints in nats; the others are in pixels
+NUMBER = ("number", "balance", "counted")  # the constraints in nats; the others are in pixels
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
+TINY = 1e-30  # least probability whose logarithm is taken
 SIZES = 1.5  # samples whose sides are off by more than this factor are warned of
 PICTURES = 8  # reconstructions in TensorBoard
 # Folded into a seed's key: noise that no step of training and no other seed has.
@@ -133,14 +134,18 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int =
         refine=refine,
         refine_constraints=run.constraints,
     )
-    priced = {c.name: values[c.name] for c in run.constraints}
-    price = penalty(priced, run.weights)
-    values["penalty"] = np.broadcast_to(price, len(scenes.image))
     count_probs = values.pop("count_probs")
     if scenes.count is not None and all_counts(scenes) is None:
         known = scenes.count >= 0
         if known.any():
             values["acc"] = values["count"][known] == scenes.count[known]
+        if steps.COUNTED in values:
+            of_known = count_probs[known, scenes.count[known]]
+            values[steps.COUNTED] = np.zeros(len(known))
+            values[steps.COUNTED][known] = -np.log(np.maximum(of_known, TINY))
+    priced = {c.name: values[c.name] for c in run.constraints}
+    price = penalty(priced, run.weights)
+    values["penalty"] = np.broadcast_to(price, len(scenes.image))
     result = asr_jax.summarise(values) | {"iwae_samples": run.evaluate.iwae_samples}
     if refine:
         result["refine_steps"] = refine

@@ -84,7 +84,8 @@ def test_pictures_of_another_size_are_refused_or_resized_when_told(shared, train
     run(shared, "detect", *arguments, "--resize")
     found = json.loads((out / "detections.json").read_text())
     assert [(i["width"], i["height"]) for i in found["images"]] == [(64, 48)] * 2
-    assert max(a["bbox"][0] for a in found["annotations"]) > 16  # in pixels of their own
+    right = max(a["bbox"][0] + a["bbox"][2] for a in found["annotations"])
+    assert 32 < right <= 64  # in pixels of their own, of which the run has seen half
 
 
 BAD = {
