@@ -65,7 +65,15 @@ setup(
     ],
     extras_require={
         "test": [
-            *("hypothesis", "pytest", "pytest-xdist", "ruff", "scikit-learn", "scipy"),
+            *(
+                "hypothesis",
+                "pycocotools",
+                "pytest",
+                "pytest-xdist",
+                "ruff",
+                "scikit-learn",
+                "scipy",
+            ),
             "setuptools>=70.1",  # builds a wheel by itself
             *(*COMPILER, *DOCS, *NOTEBOOKS),
         ],

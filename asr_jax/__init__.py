@@ -8,7 +8,15 @@ from asr_jax import boxes, constraints, generation, metrics, plots, spatial  # n
 from asr_jax.bound import elbo, iwae
 from asr_jax.checkpoint import Checkpoints
 from asr_jax.config import ModelConfig, OptimizerConfig
-from asr_jax.constraints import Constraint, dual, fixed, number_constraints, overlap_constraints
+from asr_jax.constraints import (
+    Constraint,
+    counted_constraint,
+    dual,
+    fixed,
+    number_constraints,
+    overlap_constraints,
+)
+from asr_jax.detection import Detections, detect
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import evaluate, summarise
 from asr_jax.fit import fit
@@ -24,7 +32,7 @@ from asr_jax.training import (
     train_seeds,
     train_steps,
 )
-from asr_jax.types import Gaussian, Latents, Lattice, Noise, Posterior, Prior, Terms
+from asr_jax.types import Counted, Gaussian, Latents, Lattice, Noise, Posterior, Prior, Terms
 
 __version__ = "0.2.0"
 
@@ -32,6 +40,8 @@ __all__ = [
     "Checkpoints",
     "Constraint",
     "CountChain",
+    "Counted",
+    "Detections",
     "Gaussian",
     "Latents",
     "Lattice",
@@ -46,6 +56,8 @@ __all__ = [
     "Schedule",
     "Terms",
     "TrainState",
+    "counted_constraint",
+    "detect",
     "dual",
     "elbo",
     "elbo_with_penalty",

@@ -45,6 +45,7 @@ def elbo(
     prior_constraints: Sequence[Constraint] = (),
     presence_prior: jax.Array | None = None,
     count_mix: jax.Array | None = None,
+    counts: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> Terms:
     """The ELBO of each image and its terms, [B]; F_i is evaluated, the penalty is 0.
@@ -60,6 +61,7 @@ def elbo(
         model.check(images),
         presence_prior,
         count_mix,
+        counts,
         model=model,
         constraints=tuple(constraints),
         prior_constraints=tuple(prior_constraints),
@@ -76,6 +78,7 @@ def _elbo(
     images,
     presence_prior,
     count_mix,
+    counts,
     *,
     model,
     constraints,
@@ -93,6 +96,7 @@ def _elbo(
         count_mix=count_mix,
         prior_constraints=prior_constraints,
     )
+    posterior = posterior.replace(known_count=counts)
     return terms.replace(constraints=values(constraints, posterior, model.config.canvas, axis_name))
 
 

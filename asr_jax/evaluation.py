@@ -186,7 +186,7 @@ def _evaluate(
         "kl_scale": terms.kl_scale,
         "kl_appearance": terms.kl_appearance,
         **({} if terms.kl_background is None else {"kl_background": terms.kl_background}),
-    } | statistics(constraints, posterior, model.config.canvas)
+    } | statistics(constraints, posterior.replace(known_count=count), model.config.canvas)
     if refine:
         better = model.refine(
             params,
@@ -202,7 +202,7 @@ def _evaluate(
         posterior = model.decoded(params, posterior)
         of_image = tuple(c for c in constraints if c.of_mean is None)
         refined = measured(posterior, better)[0]
-        refined |= statistics(of_image, posterior, model.config.canvas)
+        refined |= statistics(of_image, posterior.replace(known_count=count), model.config.canvas)
         found |= {name + REFINED: value for name, value in refined.items()}
     if iwae_samples:
         apart = random_keys.apart(keys)

@@ -36,6 +36,7 @@ def elbo_with_penalty(
     presence_prior: jax.Array | None = None,
     count_mix: jax.Array | None = None,
     prior_weights: Mapping[str, jax.Array] | None = None,
+    counts: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
     """The objective of ASR, to be *maximised*: the batch's mean of ELBO - gap - penalty.
@@ -60,6 +61,8 @@ def elbo_with_penalty(
       prior_weights: multipliers for some of the constraints, evaluated on the places that the
         prior would draw (`constraints.places`) instead of on the posterior; None: the prior learns
         from the posterior alone.
+      counts: [B] numbers of objects, -1 where it is not known, which constraints see as
+        `Posterior.known_count`; None: none is known.
       axis_name: the mapped axis over devices, where there is one. Noise follows the *global*
         index of an example, and constraints on the mean see every device's images, so that a
         batch split over devices gives the same values.
@@ -69,12 +72,18 @@ def elbo_with_penalty(
 
     Raises:
       ValueError: images or keys that do not fit; a constraint without a weight, or a weight (of
-        either kind) without a constraint; a functional that does not return [B]; prior_weights for
-        a prior whose places are Gaussian, or for a constraint on the mean.
+        either kind) without a constraint; counts of another number of images; a functional that
+        does not return [B]; prior_weights for a prior whose places are Gaussian, or for a
+        constraint on the mean.
     """
     images, constraints = model.check(images), tuple(constraints)
     if prior_weights:
         check_known("prior_weights", prior_weights, [c.name for c in constraints])
+    if counts is not None and counts.shape != images.shape[:1]:
+        raise ValueError(
+            f"counts must have shape {images.shape[:1]}, one an image, got {counts.shape}: -1 "
+            "stands for one that is not known"
+        )
     return _elbo_with_penalty(
         params,
         key,
@@ -83,6 +92,7 @@ def elbo_with_penalty(
         dict(prior_weights or {}),
         presence_prior,
         count_mix,
+        counts,
         model=model,
         constraints=constraints,
         axis_name=axis_name,
@@ -98,6 +108,7 @@ def _elbo_with_penalty(
     prior_weights,
     presence_prior,
     count_mix,
+    counts,
     *,
     model,
     constraints,
@@ -112,6 +123,7 @@ def _elbo_with_penalty(
         prior_constraints=tuple(c for c in constraints if c.name in prior_weights),
         presence_prior=presence_prior,
         count_mix=count_mix,
+        counts=counts,
         axis_name=axis_name,
     )
     none = jnp.zeros_like(terms.elbo)  # [B]

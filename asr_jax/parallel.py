@@ -31,10 +31,14 @@ def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
     return processes.on_keys(lambda leaf: jax.device_put(np.asarray(leaf), place), tree)
 
 
-def shard(rows: np.ndarray, devices: Sequence[jax.Device] | None = None) -> jax.Array:
-    """Divides rows over all devices; `rows` are those of this process's devices, `own_rows`."""
+def shard(rows: Any, devices: Sequence[jax.Device] | None = None) -> Any:
+    """Divides rows over all devices; `rows` are those of this process's devices, `own_rows`.
+
+    Of one array, or of each in a tree.
+    """
     place = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
-    return jax.make_array_from_process_local_data(place, rows)
+    divide = functools.partial(jax.make_array_from_process_local_data, place)
+    return jax.tree.map(divide, rows)
 
 
 def spread(rows: np.ndarray) -> jax.Array | np.ndarray:

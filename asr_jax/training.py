@@ -17,6 +17,7 @@ from asr_jax.constraints.base import Constraint
 from asr_jax.constraints.multipliers import Multipliers, Rule, violations
 from asr_jax.model import Model, Params
 from asr_jax.objective import elbo_with_penalty
+from asr_jax.types import Counted
 
 PRIOR = "prior_"  # before the name of a constraint: F of the prior's places
 WEIGHT = "weight_"  # before the name of a constraint: its multiplier, where a rule sets it
@@ -86,6 +87,7 @@ def train_step(
     constraints: tuple[Constraint, ...],
     tx: optax.GradientTransformation,
     rule: Rule | None = None,
+    counts: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One gradient step on this device's share of the batch.
@@ -96,6 +98,7 @@ def train_step(
       schedule: of this step.
       model, constraints, tx: static.
       rule: of the state's multipliers, static; it sees the violations of the whole batch.
+      counts: [b], as in `elbo_with_penalty`.
       axis_name: the mapped axis over devices; gradients and metrics are averaged over it.
 
     Returns:
@@ -115,6 +118,7 @@ def train_step(
         presence_prior=schedule.presence_prior,
         count_mix=schedule.count_mix,
         prior_weights=prior_weights,
+        counts=counts,
         axis_name=axis_name,
     )
     metrics = {"loss": -objective} | _metrics(terms)
@@ -148,7 +152,7 @@ def weights_of(state: TrainState, schedule: Schedule) -> tuple[dict, dict | None
 
 def train_steps(
     state: TrainState,
-    images: jax.Array,
+    images: jax.Array | Counted,
     indices: jax.Array,
     schedule: Schedule,
     **static,
@@ -157,7 +161,8 @@ def train_steps(
 
     Args:
       state: as in `train_step`, and so are the keyword arguments.
-      images: [N, H, W], the data set, on the device: uint8, or floats in [0, 1].
+      images: [N, H, W], the data set, on the device: uint8, or floats in [0, 1]; or `Counted`, the
+        same with counts that are known.
       indices: [n, b] which images each step sees.
       schedule: of these steps, [n] each.
 
@@ -167,11 +172,13 @@ def train_steps(
     Raises:
       ValueError: images that do not fit the model.
     """
-    images, names = static["model"].check(images), []
+    data = images if isinstance(images, Counted) else Counted(images, None)
+    images, names = static["model"].check(data.images), []
 
     def step(state, inputs):
         index, schedule = inputs
-        state, metrics = train_step(state, images[index], schedule, **static)
+        counts = None if data.count is None else data.count[index]
+        state, metrics = train_step(state, images[index], schedule, counts=counts, **static)
         names[:] = metrics
         return state, jnp.stack([*metrics.values()])  # as one array: each would be a kernel
 
@@ -180,13 +187,13 @@ def train_steps(
 
 
 def train_seeds(
-    state: TrainState, images: jax.Array, indices: jax.Array, schedule: Schedule, **static
+    state: TrainState, images: jax.Array | Counted, indices: jax.Array, schedule: Schedule, **static
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """`train_steps` of S runs that differ in their seed, side by side in one program.
 
     Args:
       state: of every run, its arrays with a leading axis [S].
-      images: [N, H, W], shared.
+      images: [N, H, W], shared; or `Counted`.
       indices: [n, b, S] which images each step of each run sees.
       schedule: of every run, [S, n].
 

@@ -88,6 +88,16 @@ class Posterior:
     latents: Latents
     background: Gaussian | None = None  # [B, Z]; None where the background is black
     windows: Windows | None = None  # the sample's objects, where they have been decoded
+    # [B] the number of objects, -1 where it is not known; for constraints to look at, None: nowhere
+    known_count: jax.Array | None = None
+
+
+@struct.dataclass
+class Counted:
+    """Images of a data set, and how many objects some of them show."""
+
+    images: jax.Array  # [N, H, W]
+    count: jax.Array  # [N] whole numbers, -1 where it is not known
 
 
 @struct.dataclass

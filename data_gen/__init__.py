@@ -5,6 +5,6 @@ The builders stand in their modules, so that importing this package does not imp
 
 from data_gen.scenes import LAYOUTS, Scenes
 from data_gen.sources import Digits, load_digits
-from data_gen.user_scenes import load_npz, split
+from data_gen.user_scenes import load, split
 
-__all__ = ["LAYOUTS", "Digits", "Scenes", "load_digits", "load_npz", "split"]
+__all__ = ["LAYOUTS", "Digits", "Scenes", "load", "load_digits", "split"]

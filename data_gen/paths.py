@@ -51,3 +51,22 @@ def output(name: str | Path, what: str, endings: tuple[str, ...] = ()) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"{what}={name}: {path.parent} cannot be written: name another folder")
     return path
+
+
+def new_folder(name: str | Path, what: str) -> Path:
+    """The path of a folder to make, once it can be made; comes before any work.
+
+    Args:
+      name, what: see `user_path`.
+
+    Raises:
+      ValueError: what `user_path` raises, something that is there already, or a folder above it
+        that is not there or cannot be written.
+    """
+    path = user_path(name, what)
+    if path.exists():
+        raise ValueError(
+            f"{what}={name} is there already, and nothing is overwritten: name another folder, or "
+            "remove it"
+        )
+    return output(path, what)

@@ -18,7 +18,7 @@ class Scenes(NamedTuple):
     """N images and what is known of their objects; M is the largest count, None is unknown."""
 
     image: np.ndarray  # uint8 [N, H, W], or [N, H, W, 3] in colour
-    count: np.ndarray | None  # int32 [N]
+    count: np.ndarray | None  # int32 [N]; -1 where only others are known
     box: np.ndarray | None  # float32 [N, M, 4], pixels (x0, y0, x1, y1), half-open; 0 where absent
     label: np.ndarray | None  # int32 [N, M]; -1 where absent
     source_index: np.ndarray | None  # int32 [N, M], position in the split's file; -1 where absent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from asr_jax import number_constraints, overlap_constraints
+from asr_jax import counted_constraint, number_constraints, overlap_constraints
 from asr_jax.constraints import default_tolerances
 from configs import (
     base,
@@ -313,7 +313,8 @@ def test_a_constraint_without_a_weight_is_only_reported():
 
 
 def test_tolerances_are_those_that_the_constraints_carry():
-    constraints = (*number_constraints((1, 3)), *overlap_constraints(side=12.0))
+    of_counts = (*number_constraints((1, 3)), counted_constraint())
+    constraints = (*of_counts, *overlap_constraints(side=12.0))
     assert default_tolerances(constraints) == base.TOLERANCES
 
 

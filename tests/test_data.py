@@ -80,6 +80,16 @@ def test_counts_that_fit_or_are_not_known_are_not_talked_about(recwarn):
     assert said(recwarn) == []
 
 
+def test_counts_of_some_scenes_are_checked_where_they_are_known(recwarn):
+    check(mnist13.get_config("asr"), 3, -1, -1)  # of the others, any may be
+    check(mnist3.get_config("asr"), 3, -1)
+    assert said(recwarn) == []
+    with pytest.raises(ValueError, match=r"model.count=3 says .* got counts \[2, 3\]: "):
+        check(mnist3.get_config("asr"), 3, -1, 2)
+    with pytest.raises(ValueError, match=r"K must be at least max\(counts\)=9"):
+        check(mnist13.get_config("asr"), -1, 9)
+
+
 def own_scenes(tmp_path, n=30, **arrays):
     file = tmp_path / "mine.npz"
     image = np.random.default_rng(0).integers(0, 256, (n, 24, 32), np.uint8)

@@ -3,13 +3,14 @@ the prior's places (`places`), and multipliers that set themselves (`multipliers
 
 from asr_jax.constraints.base import Constraint, default_tolerances, default_weights
 from asr_jax.constraints.multipliers import Multipliers, Rule, dual, fixed, violations
-from asr_jax.constraints.number import number_constraints
+from asr_jax.constraints.number import counted_constraint, number_constraints
 from asr_jax.constraints.overlap import overlap_constraints
 
 __all__ = [
     "Constraint",
     "Multipliers",
     "Rule",
+    "counted_constraint",
     "default_tolerances",
     "default_weights",
     "dual",

@@ -46,7 +46,10 @@ def from_settings(settings: ConfigDict, model: asr_jax.ModelConfig) -> dict[str,
 def _constraints(
     settings: ConfigDict, model: asr_jax.ModelConfig
 ) -> tuple[asr_jax.Constraint, ...]:
-    """R_num where possible counts are named, and F1..F7."""
+    """R_num where possible counts are named, F1..F7, and, where it is named, what is counted."""
+    counted = ()
+    if "counted" in {*settings.tolerances, *settings.weights}:
+        counted = (asr_jax.counted_constraint(),)
     number = ()
     if settings.counts:
         try:
@@ -68,7 +71,7 @@ def _constraints(
         *(settings.c_min, settings.c_max, settings.epsilon),
         *(settings.tight or None, settings.side or None),
     )
-    return number + asr_jax.overlap_constraints(*bounds)
+    return counted + number + asr_jax.overlap_constraints(*bounds)
 
 
 def _weighted(

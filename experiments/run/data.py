@@ -30,7 +30,9 @@ GENERATED = (
 class DataConfig:
     """Which scenes a run sees."""
 
-    path: str  # a file of one's own; empty: the scenes described by the next
+    path: str  # images of one's own; empty: the scenes described by the next
+    size: tuple[int, int] | tuple[()]  # that pictures of one's own are resized to
+    colour: str  # whether those are in colour: "yes", "no", "auto"
     scenes: scene_config.SceneConfig | None
     canvas: tuple[int, int]  # (H, W) in pixels
     test_size: int
@@ -64,12 +66,19 @@ class DataConfig:
             )
         scenes = None
         if settings.path:
-            canvas = canvas or user_scenes.canvas(settings.path)
+            own = settings.path, settings.size, settings.colour
+            canvas = canvas or user_scenes.find(*own).canvas
         else:
             scenes = scene_config.read(OBJECTS[settings.objects].SceneConfig, settings)
             canvas = (scenes.canvas, scenes.canvas)
         names = ("path", "test_size", "seed", "split", "placement", "digits_dir", "data_dir")
-        return cls(scenes=scenes, canvas=canvas, **{name: settings[name] for name in names})
+        return cls(
+            scenes=scenes,
+            canvas=canvas,
+            size=tuple(settings.size),
+            colour=settings.colour,
+            **{name: settings[name] for name in names},
+        )
 
 
 class Data(NamedTuple):
@@ -104,7 +113,7 @@ def load(config: DataConfig) -> Data:
     rows = parallel.own_rows if config.placement == "sharded" else None
     validation = config.split == "validation"
     if config.path:
-        scenes = user_scenes.load_npz(config.path)
+        scenes = user_scenes.load(config.path, config.size, config.colour)
         train, test = user_scenes.split(scenes, config.test_size, config.seed)
         source = config.path
         print(f"{source}: {', '.join(f'data.{name}' for name in GENERATED)} are not looked at")
@@ -153,6 +162,11 @@ def check(run: Run, data: Data) -> int:
         raise ValueError(f"config.train.{error}") from error
     for scenes in (data.train, data.test):
         _check_counts(run, scenes)
+    if data.train.count is None and any(c.name == "counted" for c in run.constraints):
+        raise ValueError(
+            "config.constraints.tolerances.counted is for training scenes of which some counts are "
+            "known, got none: give counts, or leave it out"
+        )
     _warn_of_counts(run, data.train)
     return run.train.steps(data.train_size)
 
@@ -160,16 +174,17 @@ def check(run: Run, data: Data) -> int:
 def _check_counts(run: Run, scenes: Scenes) -> None:
     if scenes.count is None:
         return
-    known, largest = run.model.config.count, int(scenes.count.max())
+    known, counts = run.model.config.count, np.unique(scenes.count[scenes.count >= 0]).tolist()
+    largest = max(counts, default=0)
     if largest > run.model.config.max_objects:
         raise ValueError(
             f"K must be at least max(counts)={largest}, got {run.model.config.max_objects}: set "
             f"config.model.max_objects={largest} or more"
         )
-    if known is not None and (scenes.count != known).any():
+    if known is not None and set(counts) - {known}:
         raise ValueError(
             f"config.model.count={known} says that every scene has {known} objects, got counts "
-            f"{np.unique(scenes.count).tolist()}: set config.model.count=-1 to infer them"
+            f"{counts}: set config.model.count=-1 to infer them"
         )
 
 
@@ -181,10 +196,11 @@ def _warn_of_counts(run: Run, scenes: Scenes) -> None:
             possible, field = constraint.functional.counts, "config.constraints.counts"
     if not possible or scenes.count is None:
         return
-    values, images = np.unique(scenes.count, return_counts=True)
+    values, images = np.unique(scenes.count[scenes.count >= 0], return_counts=True)
     strange = {int(n): int(k) for n, k in zip(values, images, strict=True) if n not in possible}
     found = ", ".join(f"{k} with {n}" for n, k in strange.items())
-    missing = sorted(set(possible) - set(values.tolist()))
+    all_known = (scenes.count >= 0).all()
+    missing = sorted(set(possible) - set(values.tolist())) if all_known else []
     if strange:
         warnings.warn(
             f"{field}={sorted(possible)} leaves out counts of the training scenes ({found}): they "

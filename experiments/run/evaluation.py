@@ -22,8 +22,9 @@ from experiments.run.from_config import Run
 COLUMNS = ("nelbo", "se", "acc", "miou")  # of the paper's tables
 WATCHED = (*COLUMNS, "acc_elbo")  # and the accuracy of the count that the ELBO would choose
 OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where it was asked for
-NUMBER = ("number", "balance")  # the constraints in nats; the others are in pixels
+NUMBER = ("number", "balance", "counted")  # the constraints in nats; the others are in pixels
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
+TINY = 1e-30  # least probability whose logarithm is taken
 SIZES = 1.5  # samples whose sides are off by more than this factor are warned of
 PICTURES = 8  # reconstructions in TensorBoard
 # Folded into a seed's key: noise that no step of training and no other seed has.
@@ -34,7 +35,7 @@ class Look:
     """Looks at some held-out scenes while a run trains; the same ones, with the same noise."""
 
     def __init__(self, run: Run, test: Scenes, seed: int):
-        fields = (test.image, test.count, test.box)
+        fields = (test.image, all_counts(test), test.box)
         self.model = run.model
         self.image, self.count, self.box = (
             None if field is None else field[: run.evaluate.scenes or 1] for field in fields
@@ -118,13 +119,14 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int =
     """What `asr_jax.evaluate` says: means and standard errors over images.
 
     Refinement climbs what the run was trained with: its constraints, with their final weights.
-    Where the count is inferred and known to us, `counts` says the same for each true count.
+    Where the count is inferred and known to us, `counts` says the same for each true count; where
+    it is known of some images, acc is of those.
     """
     values = asr_jax.evaluate(
         params,
         jax.random.fold_in(steps.key(seed), EXPLAIN),
         scenes.image,
-        scenes.count,
+        all_counts(scenes),
         scenes.box,
         model=run.model,
         constraints=run.reported,
@@ -132,16 +134,30 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int =
         refine=refine,
         refine_constraints=run.constraints,
     )
+    count_probs = values.pop("count_probs")
+    if scenes.count is not None and all_counts(scenes) is None:
+        known = scenes.count >= 0
+        if known.any():
+            values["acc"] = values["count"][known] == scenes.count[known]
+        if steps.COUNTED in values:
+            of_known = count_probs[known, scenes.count[known]]
+            values[steps.COUNTED] = np.zeros(len(known))
+            values[steps.COUNTED][known] = -np.log(np.maximum(of_known, TINY))
     priced = {c.name: values[c.name] for c in run.constraints}
     price = penalty(priced, run.weights)
     values["penalty"] = np.broadcast_to(price, len(scenes.image))
-    count_probs = values.pop("count_probs")
     result = asr_jax.summarise(values) | {"iwae_samples": run.evaluate.iwae_samples}
     if refine:
         result["refine_steps"] = refine
-    if run.model.config.count is None and scenes.count is not None:
+    if run.model.config.count is None and all_counts(scenes) is not None:
         result["counts"] = by_count(values, count_probs, scenes.count)
     return result
+
+
+def all_counts(scenes: Scenes) -> np.ndarray | None:
+    """The counts [N], once every one is known."""
+    known = scenes.count is not None and (scenes.count >= 0).all()
+    return scenes.count if known else None
 
 
 def by_count(values: dict, count_probs: np.ndarray, true_count: np.ndarray) -> dict[str, dict]:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from asr_jax import processes
 from data_gen.paths import user_path
 from experiments.results.paper import paper_row
-from experiments.run import data, jax_settings, named, report, workdir
+from experiments.run import choices, data, jax_settings, named, report, workdir
 from experiments.run.from_config import Run, from_config
 from experiments.run.seeds import train_seeds
 
@@ -36,10 +36,9 @@ def experiment(_) -> None:
     Where several processes share the run, all of them compute and process 0 alone prints and
     writes.
     """
-    config = CONFIG.value
     processes.initialize()
     jax.devices()  # a platform that is not here is an error before any work
-    run, scenes, steps = processes.together(_prepare, config)
+    config, run, scenes, steps = processes.together(_prepare, CONFIG.value)
     folder = user_path(WORKDIR.value or f"runs/{run.label}", "--workdir")
     folders = {run.seeds[0]: folder}
     if len(run.seeds) > 1:  # each seed's folder is that of a run of its own
@@ -63,12 +62,15 @@ def experiment(_) -> None:
         print(f"Results are in {folder}")
 
 
-def _prepare(config: ConfigDict) -> tuple[Run, data.Data, int]:
+def _prepare(config: ConfigDict) -> tuple[ConfigDict, Run, data.Data, int]:
     """Everything that a run is made of, and its steps."""
+    config, chosen = choices.completed(config)
+    if chosen and processes.is_primary():
+        print(choices.table(config.data.path, chosen))
     run = from_config(config)
     jax_settings.set_precision(run.train.matmul_precision)
     scenes = data.load(run.data)
-    return run, scenes, data.check(run, scenes)
+    return config, run, scenes, data.check(run, scenes)
 
 
 def _open(

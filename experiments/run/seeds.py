@@ -18,6 +18,7 @@ from experiments.run.data import Data
 from experiments.run.evaluation import Look
 from experiments.run.from_config import Run
 from experiments.run.main import Stopped
+from experiments.run.steps import images_of
 from experiments.run.train import Done, Trained, Work, train
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")  # the last is a terminal that went away
@@ -39,8 +40,8 @@ def train_seeds(
       Stopped: one of SIGNALS came, and everything is saved. A second one ends at once.
     """
     sharded = run.data.placement == "sharded"
-    images = (parallel.shard if sharded else parallel.replicate)(data.train.image)
-    on_each = images.addressable_shards[0].data
+    images = (parallel.shard if sharded else parallel.replicate)(images_of(run, data.train))
+    on_each = jax.tree.leaves(images)[0].addressable_shards[0].data
     print(
         f"{len(on_each)} scenes, {on_each.nbytes / 2**20:.1f} MiB, on each of "
         f"{jax.device_count()} {jax.devices()[0].platform.upper()} devices ({run.data.placement})"

@@ -10,14 +10,26 @@ import numpy as np
 import asr_jax
 from asr_jax import parallel, random_keys
 from asr_jax.steps import batches, count_mix, ramped
+from asr_jax.types import Counted
+from data_gen.scenes import Scenes
 
 if TYPE_CHECKING:
     from experiments.run.from_config import Run
 
 
+COUNTED = "counted"  # the constraint on images whose count is known
+
+
 def key(seed: int) -> jax.Array:
     """The key of a seed, of one kind whatever the environment says."""
     return jax.random.key(seed, impl=random_keys.IMPLEMENTATION)
+
+
+def images_of(run: Run, scenes: Scenes) -> np.ndarray | Counted:
+    """What steps learn from: images, with counts where a constraint is about those."""
+    if any(constraint.name == COUNTED for constraint in run.constraints):
+        return Counted(scenes.image, scenes.count)
+    return scenes.image
 
 
 def indices(run: Run, images: int, seed: int, first: int, last: int) -> np.ndarray | jax.Array:

@@ -153,7 +153,7 @@ def test_scenes_are_sampled_from_a_finished_run(shared, finished, tmp_path):
         run(shared, "sample", *arguments, f"--seed={seed}", f"--out={file}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an untrained prior dreams of boxes beyond the edges
-        first, again, other = (user_scenes.load_npz(file) for file in scenes)
+        first, again, other = (user_scenes.load(file) for file in scenes)
     assert first.image.shape == (6, 32, 32) and first.count.tolist() == [2] * 6
     np.testing.assert_array_equal(first.image, again.image)
     assert (first.image != other.image).any()

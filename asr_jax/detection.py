@@ -1,0 +1,59 @@
+"""What there is in images, and where: the posterior's mode, with its probabilities."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from asr_jax import boxes
+from asr_jax.distributions import CountChain
+from asr_jax.evaluation import map_batches
+from asr_jax.model import Model, Params
+
+
+@struct.dataclass
+class Detections:
+    """What was found in B images, as NumPy arrays; t = 1..K are the steps of the posterior."""
+
+    count: np.ndarray  # [B] the most likely number of objects; the first `count` rows are these
+    probabilities: np.ndarray  # [B, K+1]  q(n | x)
+    boxes: np.ndarray  # [B, K, 4]  pixels (x0, y0, x1, y1); may reach beyond the image
+    scores: np.ndarray  # [B, K]  P(n >= t), that there is the t-th object
+
+
+def detect(
+    params: Params, images: np.ndarray, *, model: Model, batch_size: int = 250
+) -> Detections:
+    """The objects of each image: how many, where, and how probable each is.
+
+    Counts are the mode of q(n | x), boxes come from the means of the posterior's Gaussians, as in
+    `Model.reconstruct`.
+
+    Args:
+      params: of the model.
+      images: [B, H, W]: uint8, or floats in [0, 1].
+      model: static.
+      batch_size: images at a time, rounded up to a multiple of the devices; results do not depend
+        on it.
+
+    Raises:
+      ValueError: images that do not fit, a batch_size below 1.
+    """
+    images = np.asarray(model.check(images))
+    return map_batches(functools.partial(_detect, params, model=model), batch_size, images)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _detect(params, images, *, model: Model) -> Detections:
+    posterior = model.posterior(params, None, images)
+    q_n = CountChain(posterior.presence_logits)
+    return Detections(
+        count=q_n.mode(),
+        probabilities=jnp.exp(q_n.log_probs),
+        boxes=boxes.latents_to_pixels(posterior.latents, model.config.canvas),
+        scores=q_n.survival,
+    )

@@ -1,0 +1,193 @@
+"""Images in a folder of PNG or JPEG pictures, in the order of their names.
+
+Grey, 16 bits too, or in colour, without transparency; folders in it are not looked at. A counts.csv
+beside them may say how many objects some of them show::
+
+    name,count
+    0001.png,3
+    0002.png,-1
+
+where -1, nothing, or no row at all is: not known.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import operator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from asr_jax import images
+from data_gen.user_scenes.found import Found, in_colour, to_uint8
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+COUNTS = "counts.csv"
+GREY = ("1", "L", "I;16", "I;16L", "I;16B", "I")  # Pillow's modes of one channel
+ORIENTATION = 0x0112  # of EXIF: how a camera was held
+STRETCHED = 1.05  # a picture whose sides are resized by factors that differ more is warned of
+
+
+def find(folder: Path, size: tuple[int, int] | tuple[()], wanted: bool | None) -> Found:
+    """The pictures of a folder, from their headers alone.
+
+    Args:
+      folder: of the pictures.
+      size: (H, W) in pixels that they are resized to; (): all have one size.
+      wanted: whether in colour; None: unless red, green and blue are equal everywhere.
+
+    Raises:
+      FileNotFoundError: no picture.
+      ValueError: a picture that cannot be read, sizes that differ, counts that do not fit.
+    """
+    size = _size(size)
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    )
+    if not paths:
+        there = sorted({path.suffix or path.name for path in folder.iterdir()})[:5]
+        raise FileNotFoundError(
+            f"{folder} must hold pictures ({', '.join(ENDINGS)}), and holds "
+            f"{', '.join(there) or 'nothing'}: save them as PNG, all in this folder"
+        )
+    modes, sizes = zip(*map(_header, paths), strict=True)
+    other = next((i for i, shape in enumerate(sizes) if shape != sizes[0]), None)
+    if not size and other is not None:
+        (h, w), (height, width) = sizes[0], sizes[other]
+        raise ValueError(
+            f"the pictures in {folder} must have one size, and {paths[0].name} has {w} x {h} pixels"
+            f" and {paths[other].name} {width} x {height}: crop them, or have them resized to "
+            "HEIGHT x WIDTH with config.data.size=(HEIGHT,WIDTH)"
+        )
+    if size:
+        _warn_of_stretching(folder, sizes, size)
+    coloured = [path for path, mode in zip(paths, modes, strict=True) if mode not in GREY]
+    label = f"the pictures in {folder}"
+    return Found(
+        path=folder,
+        label=label,
+        names=[path.name for path in paths],
+        canvas=size or sizes[0],
+        sizes=sizes,
+        count=_counts(folder / COUNTS, [path.name for path in paths]),
+        colour=functools.cache(
+            lambda: any(map(_in_colour, coloured)) if wanted is None else wanted
+        ),
+        read=functools.partial(_read, paths, label, size),
+    )
+
+
+def _read(
+    paths: Sequence[Path], label: str, size: tuple[int, int] | tuple[()], chunk: int, colour: bool
+) -> Iterator[np.ndarray]:
+    for start in range(0, len(paths), chunk):
+        read = (_pixels(path, size) for path in paths[start : start + chunk])
+        image = np.stack([in_colour(pixels[None], colour)[0] for pixels in read])
+        yield to_uint8(image, label)
+
+
+def _pixels(path: Path, size: tuple[int, int] | tuple[()] = ()) -> np.ndarray:
+    """A picture as uint8, [H, W] or [H, W, 3]."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            picture = ImageOps.exif_transpose(picture)
+    except Exception as error:  # Pillow raises many kinds
+        raise ValueError(f"{path} cannot be read ({_line(error)}): save it again") from error
+    if picture.mode.startswith("I"):  # 16 bits
+        values = np.asarray(picture).astype(np.float64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"{path} has more than 16 bits a pixel: save it with 8 or 16")
+        picture = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    elif picture.mode in GREY:
+        picture = picture.convert("L")
+    elif picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        if picture.getextrema()[3][0] < 255:
+            raise ValueError(
+                f"{path} is transparent in places: put it on a background, and save it without"
+            )
+    if picture.mode != "L":
+        picture = picture.convert("RGB")
+    if size:
+        picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)  # smooth, also to smaller
+    return np.asarray(picture)
+
+
+def _in_colour(path: Path) -> bool:
+    pixels = _pixels(path)
+    return bool((pixels != pixels[..., :1]).any())
+
+
+def _header(path: Path) -> tuple[str, tuple[int, int]]:
+    """The mode of a picture, and its (H, W) once it is turned as it was held."""
+    try:
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(ORIENTATION, 1) >= 5
+            return picture.mode, picture.size if turned else picture.size[::-1]
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read ({_line(error)}): save it again") from error
+
+
+def _size(size: Sequence[int]) -> tuple[int, int] | tuple[()]:
+    try:
+        size = tuple(map(operator.index, size))
+        if not size or len(size) == 2 and min(size) >= 2:
+            return size
+    except TypeError:
+        pass
+    raise ValueError(
+        f"config.data.size must be (HEIGHT, WIDTH) in pixels, whole numbers of at least 2, got "
+        f"{size}"
+    )
+
+
+def _warn_of_stretching(
+    folder: Path, sizes: Sequence[tuple[int, int]], size: tuple[int, int]
+) -> None:
+    def factor(shape):
+        ratio = (size[0] / shape[0]) / (size[1] / shape[1])
+        return max(ratio, 1 / ratio)
+
+    worst = max(sizes, key=factor)
+    if factor(worst) > STRETCHED:
+        images.warn(
+            f"the pictures in {folder} are stretched: one of {worst[1]} x {worst[0]} pixels "
+            f"becomes {size[1]} x {size[0]}, and what was round is not: crop them, or choose "
+            "another config.data.size"
+        )
+
+
+def _counts(file: Path, names: list[str]) -> np.ndarray | None:
+    """What counts.csv says of each picture, -1 where it is silent; None: there is no such file."""
+    if not file.exists():
+        return None
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text) if row]
+        if header[:2] != ["name", "count"]:
+            raise ValueError(f"its first line must be name,count, got {','.join(header)}")
+        known, there = {}, set(names)
+        for row in rows:
+            name, count = row[0], row[1] if len(row) > 1 else ""
+            if name not in there:
+                raise ValueError(f"no picture is called {name}")
+            if name in known:
+                raise ValueError(f"{name} is there twice")
+            known[name] = int(count or -1)
+            if not -1 <= known[name] < 2**31:
+                raise ValueError(f"{name} has count {count}, which must be -1 or more")
+    except Exception as error:  # of csv, of the encoding, of ours
+        raise ValueError(
+            f"{file} is not read ({_line(error)}): write name,count, and below it a line a picture"
+        ) from error
+    return np.array([known.get(name, -1) for name in names])
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
