@@ -26,6 +26,7 @@ def evaluate(
     images: np.ndarray,
     count: np.ndarray | None = None,
     box: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
     *,
     model: Model,
     constraints: Sequence[Constraint] = (),
@@ -46,6 +47,7 @@ def evaluate(
       images: [N, H, W]: uint8, or floats in [0, 1].
       count: [N] true counts, or None: neither accuracy nor mean IoU then.
       box: [N, M, 4] true boxes (x0, y0, x1, y1) in pixels, or None: no mean IoU then.
+      mask: [N, H, W] what is truly seen, 0 the background and t + 1 the object of box t; or None.
       model: static, as the next.
       constraints: evaluated, not weighted.
       iwae_samples: samples of the importance weighted bound of log p(x); 0: without it.
@@ -61,15 +63,18 @@ def evaluate(
       argmax_n log p(n) + log p(x | z^{1..n}) - sum_{t <= n} KL_t, and acc_elbo its accuracy: what
       the amortised q(n | x) makes of it is count, and acc. With `refine` also nelbo_refined,
       se_refined, miou_refined, and every constraint but those on the mean: the same of the refined
-      posterior, its sample with the same noise.
+      posterior, its sample with the same noise. With masks also mask_miou, their mean IoU, and
+      fg_ari, of those images alone that show two objects or more.
 
     Raises:
       ValueError: images, keys, counts or boxes that do not fit. What fits and is probably not meant
         is a warning.
     """
     images = np.asarray(model.check(images))
-    warn_of_background(images)
-    count, box = truth.check(images, count, box, model.config)
+    if model.config.background == "black":
+        warn_of_background(images)
+    count, box = truth.check(images, count, box, model.config, mask)
+    true_objects = 0 if mask is None else int(np.max(mask))
     keys = random_keys.per_image(key, len(images))
     refine_constraints = tuple(refine_constraints)
     found = map_batches(
@@ -82,13 +87,18 @@ def evaluate(
             iwae_samples=iwae_samples,
             refine=refine,
             refine_constraints=refine_constraints,
+            true_objects=true_objects,
         ),
         batch_size,
         np.asarray(jax.random.key_data(keys)),
         images,
         count,
         box,
+        mask,
     )
+    if mask is not None:
+        ari, defined = found.pop("fg_ari"), found.pop("fg_ari_defined")
+        found["fg_ari"] = ari[defined]
     for constraint in constraints:
         if constraint.of_mean is not None:
             found[constraint.name] = np.asarray(constraint.of_mean(found[constraint.name].mean(0)))
@@ -143,7 +153,9 @@ def map_batches(function: Callable, batch_size: int, *arrays, divide: bool = Tru
 
 @functools.partial(
     jax.jit,
-    static_argnames=("model", "constraints", "iwae_samples", "refine", "refine_constraints"),
+    static_argnames=(
+        *("model", "constraints", "iwae_samples", "refine", "refine_constraints", "true_objects"),
+    ),
 )
 def _evaluate(
     params,
@@ -152,12 +164,14 @@ def _evaluate(
     images,
     count,
     box,
+    mask,
     *,
     model: Model,
     constraints,
     iwae_samples,
     refine,
     refine_constraints,
+    true_objects,
 ):
     keys = jax.random.wrap_key_data(key_data, impl=random_keys.IMPLEMENTATION)
     mode = model.posterior(params, None, images)
@@ -173,6 +187,11 @@ def _evaluate(
         }
         if box is not None:
             found["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
+        if mask is not None:
+            most = dict(objects=model.config.max_objects, true_objects=true_objects)
+            found["mask_miou"] = metrics.mask_iou(scene.mask, scene.count, mask, count, **most)
+            ari = metrics.foreground_ari(scene.mask, mask, **most)
+            found["fg_ari"], found["fg_ari_defined"] = ari
         return found, terms
 
     posterior = model.decoded(params, model.posterior(params, keys, images))
@@ -202,6 +221,7 @@ def _evaluate(
         posterior = model.decoded(params, posterior)
         of_image = tuple(c for c in constraints if c.of_mean is None)
         refined = measured(posterior, better)[0]
+        refined.pop("fg_ari_defined", None)
         refined |= statistics(of_image, posterior.replace(known_count=count), model.config.canvas)
         found |= {name + REFINED: value for name, value in refined.items()}
     if iwae_samples:

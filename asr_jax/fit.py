@@ -81,7 +81,8 @@ def fit(
     _check_numbers(steps, batch_size, seed, log_every, count_mix_until, len(images))
     _check_params(params, model)
     rule, tx = _rule(multipliers, constraints), _transformation(optimizer, steps)
-    warn_of_background(images)
+    if model.config.background == "black":
+        warn_of_background(images)
     if model.config.count is not None:
         count_mix_until = 0.0
     run = jax.jit(

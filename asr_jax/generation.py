@@ -40,7 +40,7 @@ def generate(
       batch_size: samples at a time.
 
     Returns:
-      canvas [N, H, W] in [0, 1], count [N], boxes [N, K, 4] in pixels, of which the first `count`
+      canvas [N, H, W] or [N, H, W, C] in [0, 1], count [N], boxes [N, K, 4] in pixels, of which the first `count`
       exist, and F of every constraint [N].
 
     Raises:
@@ -110,8 +110,9 @@ def nearest(images: np.ndarray, others: np.ndarray, batch_size: int = 1000) -> n
     Raises:
       ValueError: images of two sizes, or out of range.
     """
-    images = np.asarray(check(images, may_be_black=True))
-    others = np.asarray(check(others, images.shape[1:], "others"))
+    images = np.asarray(check(images, may_be_black=True, channels=None))
+    channels = 1 if images.ndim == 3 else images.shape[3]
+    others = np.asarray(check(others, images.shape[1:3], "others", channels=channels))
 
     def of(some):  # [b, H, W]
         chunks = (others[i : i + batch_size] for i in range(0, len(others), batch_size))

@@ -27,8 +27,8 @@ def plain(text: object) -> str:
 def draw_scene(
     axes: Axes, image: np.ndarray, box: np.ndarray | None = None, count: int = 0
 ) -> None:
-    """An image [H, W] in [0, 1] with its first `count` boxes [K, 4], in pixels."""
-    height, width = image.shape
+    """An image [H, W(, 3)] in [0, 1] with its first `count` boxes [K, 4], in pixels."""
+    height, width = image.shape[:2]
     # Half-open boxes on pixel edges: pixel j covers [j, j + 1).
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
     for step in range(count):
@@ -45,7 +45,7 @@ def reconstructions(images: np.ndarray, scenes: Mapping[str, Scene], title: str 
     """Originals above their reconstructions with the inferred boxes, as in Fig. 4 of the paper.
 
     Args:
-      images: [B, H, W] in [0, 1].
+      images: [B, H, W(, 3)] in [0, 1].
       scenes: label of a row -> how the images were explained.
       title: above the figure.
     """
@@ -85,7 +85,7 @@ def samples(scene: Scene, title: str = "") -> Figure:
 
 def _size(canvases: np.ndarray, columns: int, rows: int, title: float) -> tuple[float, float]:
     """Inches of a figure of canvases [B, H, W], with a line of text above them."""
-    height, width = canvases.shape[1:]
+    height, width = canvases.shape[1:3]
     return 1.25 * columns, 1.25 * height / width * rows + title
 
 

@@ -37,7 +37,7 @@ def detect(_) -> None:
         tqdm(total=len(found.names), unit=" images", desc=out.name) as bar,
     ):
         for number, chunk in enumerate(found.chunks(BATCH.value)):
-            if not number:
+            if not number and one.run.model.config.background == "black":
                 warn_of_background(chunk, found.label)
             # The last chunk is filled up: for one of another size, all would be compiled again.
             missing = BATCH.value - len(chunk) if number else 0
@@ -62,7 +62,7 @@ def _images(run) -> user_scenes.Found:
     Raises:
       ValueError: another size, or colours that the model does not have; as `user_scenes.find`.
     """
-    canvas, coloured = run.model.config.canvas, getattr(run.model.config, "channels", 1) == 3
+    canvas, coloured = run.model.config.canvas, run.model.config.channels == 3
     size = canvas if RESIZE.value or run.data.size else ()
     colour = "yes" if coloured else "no" if run.data.colour == "no" else "auto"
     found = user_scenes.find(IMAGES.value, size, colour, "--images")

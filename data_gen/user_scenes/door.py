@@ -64,7 +64,6 @@ def load(path: str | Path, size: tuple[int, int] | tuple[()] = (), colour: str =
     """
     found = find(path, size, colour)
     (image,) = found.chunks(max(1, len(found.names)))
-    images.warn_of_background(image, found.label)
     box = arrays.boxes(found.path) if found.path.is_file() else None
     count, box = _known(image, found.count, box, found.path)
     return Scenes(image, count, box, label=None, source_index=None)

@@ -130,6 +130,7 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
     low, high = _size(objects.size, images.canvas)
     most, counts, said = _number(objects)
     known = objects.count is not None
+    coloured = images.colour or images.background != "black"
     test = min(1_000, max(2, images.number // 10))
     train = images.number - test
     batch = min(BATCH, 2 ** int(math.log2(train)))
@@ -161,6 +162,11 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
             "model.compositing",
             "sum" if images.background == "black" else "over",
             "objects add up on black" if images.background == "black" else "objects cover it",
+        ),
+        Choice(
+            "model.likelihood",
+            "gaussian" if coloured else "bernoulli",
+            "colours or a background" if coloured else "grey on black",
         ),
         Choice("constraints.tolerances", names, together),
         Choice("constraints.prior_tolerances", of_prior, inferred),

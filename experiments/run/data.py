@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from asr_jax import parallel
+from asr_jax.images import warn_of_background
 from data_gen import builder, multi_dsprites, multi_mnist, scene_config, user_scenes
 from data_gen.scenes import Scenes
 
@@ -161,7 +162,10 @@ def check(run: Run, data: Data) -> int:
     except ValueError as error:
         raise ValueError(f"config.train.{error}") from error
     for scenes in (data.train, data.test):
+        _check_colour(run, scenes)
         _check_counts(run, scenes)
+    if run.data.path and run.model.config.background == "black":
+        warn_of_background(data.train.image, run.data.path)
     if data.train.count is None and any(c.name == "counted" for c in run.constraints):
         raise ValueError(
             "config.constraints.tolerances.counted is for training scenes of which some counts are "
@@ -169,6 +173,22 @@ def check(run: Run, data: Data) -> int:
         )
     _warn_of_counts(run, data.train)
     return run.train.steps(data.train_size)
+
+
+def _check_colour(run: Run, scenes: Scenes) -> None:
+    channels = 1 if scenes.image.ndim == 3 else scenes.image.shape[3]
+    if channels != run.model.config.channels:
+        raise ValueError(
+            f"config.model.channels must be that of the images, {channels}, got "
+            f"{run.model.config.channels}: set config.model.channels={channels}"
+        )
+    behind = "black" if run.data.scenes is None else run.data.scenes.background
+    if behind != "black" and run.model.config.background == "black":
+        raise ValueError(
+            f"config.data.background={behind} needs a model with a background, got "
+            "config.model.background=black: set it colour or image, and "
+            "config.model.compositing=over"
+        )
 
 
 def _check_counts(run: Run, scenes: Scenes) -> None:

@@ -20,7 +20,9 @@ from experiments.run.data import Data
 from experiments.run.from_config import Run
 
 COLUMNS = ("nelbo", "se", "acc", "miou")  # of the paper's tables
-WATCHED = (*COLUMNS, "acc_elbo")  # and the accuracy of the count that the ELBO would choose
+OF_MASKS = ("mask_miou", "fg_ari")
+# And the accuracy of the count that the ELBO would choose.
+WATCHED = (*COLUMNS, "acc_elbo", *OF_MASKS)
 OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where it was asked for
 NUMBER = ("number", "balance", "counted")  # the constraints in nats; the others are in pixels
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
@@ -35,21 +37,19 @@ class Look:
     """Looks at some held-out scenes while a run trains; the same ones, with the same noise."""
 
     def __init__(self, run: Run, test: Scenes, seed: int):
-        fields = (test.image, all_counts(test), test.box)
+        fields = (test.image, all_counts(test), test.box, test.mask)
         self.model = run.model
-        self.image, self.count, self.box = (
+        self.scenes = [
             None if field is None else field[: run.evaluate.scenes or 1] for field in fields
-        )
+        ]
         self.key = jax.random.fold_in(steps.key(seed), LOOK)
 
     def __call__(self, params: Any) -> tuple[dict[str, float], Figure | None]:
         """Means over the scenes of what is watched, and the first ones' reconstructions."""
         params = jax.device_get(params)  # they may lie on devices of other processes
-        found = asr_jax.evaluate(
-            params, self.key, self.image, self.count, self.box, model=self.model
-        )
+        found = asr_jax.evaluate(params, self.key, *self.scenes, model=self.model)
         means = {HELD_OUT + name: float(found[name].mean()) for name in WATCHED if name in found}
-        images = self.image[:PICTURES] / np.float32(255)
+        images = self.scenes[0][:PICTURES] / np.float32(255)
         scene = jax.device_get(self.model.reconstruct(params, images))
         return means, plots.reconstructions(images, {"inferred": scene})
 
@@ -128,6 +128,7 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int =
         scenes.image,
         all_counts(scenes),
         scenes.box,
+        scenes.mask,
         model=run.model,
         constraints=run.reported,
         iwae_samples=run.evaluate.iwae_samples,
@@ -180,7 +181,7 @@ def by_count(values: dict, count_probs: np.ndarray, true_count: np.ndarray) -> d
         row |= {
             name: float(values[name][mine].mean())
             for name in (*WATCHED, *OF_REFINED)
-            if name in values
+            if name in values and name != "fg_ari"  # it is of fewer images
         }
         for inferred, count in (("inferred", "count"), ("inferred_elbo", "count_elbo")):
             found = np.bincount(values[count][mine], minlength=count_probs.shape[1])

@@ -17,7 +17,15 @@ from asr_jax.training import PRIOR, WEIGHT
 from data_gen.scenes import Scenes
 from experiments.run import multipliers
 from experiments.run.data import Data
-from experiments.run.evaluation import COLUMNS, HELD_OUT, NUMBER, OF_REFINED, measure, samples
+from experiments.run.evaluation import (
+    COLUMNS,
+    HELD_OUT,
+    NUMBER,
+    OF_MASKS,
+    OF_REFINED,
+    measure,
+    samples,
+)
 from experiments.run.from_config import Run
 from experiments.run.train import Trained
 from experiments.run.workdir import write_json
@@ -27,7 +35,7 @@ SAMPLES = 32
 SHARES = "held-out scenes"  # the panel of ACC and mean IoU
 # The accuracy of the ELBO's own choice of n, the refined posterior, a bound of log p(x), and the
 # share of samples whose boxes are disjoint and inside, go beyond the paper's table.
-TABLE = (*COLUMNS, "acc_elbo", *OF_REFINED, "iwae", "tidy")
+TABLE = (*COLUMNS, *OF_MASKS, "acc_elbo", *OF_REFINED, "iwae", "tidy")
 
 
 def finish(
