@@ -22,6 +22,8 @@ def draw(windows: Windows, latents: Latents, canvas: tuple[int, int]) -> Layers:
     alpha = spatial.write(windows.alpha, centre, side, canvas)
     if windows.colour is None:
         return Layers(alpha, alpha)
+    if windows.colour.shape[-2:] == (1, 1):  # drawing each channel would take as long again
+        return Layers(alpha, alpha[:, :, None] * windows.colour)
     light = windows.alpha[:, :, None] * windows.colour  # [B, K, C, h, w]
     return Layers(alpha, spatial.write(light, centre[:, :, None], side[:, :, None], canvas))
 

@@ -40,8 +40,8 @@ def generate(
       batch_size: samples at a time.
 
     Returns:
-      canvas [N, H, W] or [N, H, W, C] in [0, 1], count [N], boxes [N, K, 4] in pixels, of which the first `count`
-      exist, and F of every constraint [N].
+      canvas [N, H, W] or [N, H, W, C] in [0, 1], count [N], boxes [N, K, 4] in pixels, of which
+      the first `count` exist, and F of every constraint [N].
 
     Raises:
       ValueError: fewer than one, or another number of keys.

@@ -157,7 +157,9 @@ class Decoder(nn.Module):
         channels, cells = self.config.channels, self.config.texture
         colour = nn.sigmoid(nn.Dense(channels * cells * cells, name="colour")(x))
         colour = colour.reshape(appearance.shape[:-1] + (channels, cells, cells))
-        return Windows(alpha, backgrounds.enlarged(colour, (window, window)))
+        if cells > 1:
+            colour = backgrounds.enlarged(colour, (window, window))
+        return Windows(alpha, colour)
 
 
 def as_posterior(prior: Prior, latents: Latents, windows: Windows | None = None) -> Posterior:

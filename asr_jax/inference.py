@@ -27,6 +27,7 @@ from asr_jax.types import Gaussian, Latents, Noise, Posterior
 
 LOOK = 16  # pixels along an edge of what is seen around a proposed centre
 LOOK_FEATURES = 128
+COARSER = 3  # pixels of a window for one of its colours
 
 
 def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
@@ -147,9 +148,14 @@ class Appearance(nn.Module):
         """images: of `backgrounds.planes`; shift [B, K, 2] and scale [B, K, 1] -> [B, K, D]."""
         config = self.config
         read = jax.vmap(spatial.read, in_axes=(None, 1, 1, None), out_axes=1)
-        glimpses = read(images, boxes.centre(shift), boxes.side(scale), config.window)
-        activation = ACTIVATIONS[config.activation]
+        centre, side = boxes.centre(shift), boxes.side(scale)
+        glimpses = read(images[:, -1] if config.coloured else images, centre, side, config.window)
         glimpses = glimpses.reshape(*shift.shape[:2], -1)
+        if config.coloured:  # shapes are seen in the contrast, and colours need fewer pixels
+            colours = read(images[:, :-1], centre, side, -(-config.window // COARSER))
+            colours = colours.reshape(*shift.shape[:2], -1)
+            glimpses = jnp.concatenate([glimpses, colours], axis=-1)
+        activation = ACTIVATIONS[config.activation]
         features = MLP(config.hidden, activation, name="encoder")(glimpses)
         # Attention finds objects before they can be told apart: noisy codes would be given up.
         start = (0.0, 0.3) if config.encoder == "attention" else (0.0, 1.0)

@@ -46,7 +46,8 @@ class Windows:
     """What objects look like in their boxes, whatever size these have on the canvas."""
 
     alpha: jax.Array  # [B, K, h, w]  how much of its object is at a pixel, in (0, 1)
-    colour: jax.Array | None = None  # [B, K, C, h, w] in (0, 1); None: white
+    # [B, K, C, h, w] in (0, 1), or [B, K, C, 1, 1] where it is the same everywhere; None: white
+    colour: jax.Array | None = None
 
 
 @struct.dataclass

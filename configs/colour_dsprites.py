@@ -22,6 +22,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.model.scale_prior = base.scale_prior(16.2, 64, 0.15)
     config.constraints.c_min, config.constraints.c_max = 8.0, 27.0
     config.constraints.side = 16.7
+    config.model.window = 24  # the largest shape has 26 pixels
     presets = {
         "known": base.known,
         "quick": functools.partial(base.quick, train_size=4_000, epochs=8),
