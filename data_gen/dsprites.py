@@ -55,7 +55,9 @@ def draw_sprite(shape: str, orientation: float, scale: float) -> np.ndarray:
     grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)  # (x, y)
     inside = Path(corners).contains_points(grid).reshape(2 * reach, 2 * reach)
     if not inside.any():
-        raise ValueError(f"scale={scale} leaves no pixel of a {shape}: raise config.data.scale")
+        raise ValueError(
+            f"scale={scale} leaves no pixel of a {shape}: raise config.data.scale or scales"
+        )
     return crop_to_ink(inside * np.uint8(255))
 
 

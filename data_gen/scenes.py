@@ -100,7 +100,7 @@ def place(
     if most < min_visible:
         raise ValueError(
             f"min_visible must be at most the pixels that a sprite has, {most}, got {min_visible}:"
-            " lower config.data.min_visible or raise config.data.scale"
+            " lower config.data.min_visible, or raise config.data.scale or scales"
         )
     pairs = [
         (i, j, LAYOUTS[layout](sprites[i], sprites[j]))
@@ -120,8 +120,8 @@ def place(
         batch = min(2 * batch, 4096)
     raise ValueError(
         f"no {layout!r} layout of {len(sprites)} sprites with sides {sides.tolist()} in {tried}"
-        f" tries on a canvas of {canvas}: raise config.data.canvas, or lower config.data.counts or"
-        " config.data.scale"
+        f" tries on a canvas of {canvas}: raise config.data.canvas, or lower config.data.counts,"
+        " scale, scales or min_visible"
     )
 
 

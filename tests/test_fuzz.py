@@ -132,6 +132,7 @@ PARTNERS = {
     ("data", "test_size"): "batch_size",
     ("data", "split"): "test_size",
     ("data", "scale"): "canvas",
+    ("data", "scales"): "canvas",
     ("data", "canvas"): "config.data.scale",
     ("data", "counts"): "canvas",
     ("constraints", "counts"): "without a constraint",

@@ -22,7 +22,12 @@ VALUES = {
     ),
     "canvas": INTS.filter(lambda n: n < 101 or n > 2**30),
     "counts": COUNTS | TUPLES,
-    "layout": st.sampled_from(["disjoint", "columns", "pixels"]) | WORDS,
+    "layout": st.sampled_from(["disjoint", "columns", "pixels", "occluded"]) | WORDS,
+    "min_visible": INTS,
+    "scales": st.lists(st.floats(0.01, 2), max_size=3).map(tuple) | TUPLES,
+    "colours": st.sampled_from(["white", "random"]) | WORDS,
+    "background": st.sampled_from(["black", "grey", "colour", "noise", "grid"]) | WORDS,
+    "contrast": st.floats(0, 0.7) | FLOATS,
     "scale": st.floats(0.01, 2) | FLOATS,
     "train_size": SIZES,
     "test_size": SIZES,
@@ -55,6 +60,7 @@ def test_scenes_are_generated_or_refused_by_name(tmp_path, monkeypatch, data, ne
         return
     settings = config.data
     for part, size in ((made.train, settings.train_size), (made.test, settings.test_size)):
-        assert part.image.shape == (size, settings.canvas, settings.canvas)
+        in_colour = settings.colours == "random" or settings.background == "colour"
+        assert part.image.shape == (size, *[settings.canvas] * 2, *[3] * in_colour)
         assert set(part.count) <= set(settings.counts)
         assert (0 <= part.box).all() and (part.box <= settings.canvas).all()
