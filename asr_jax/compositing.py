@@ -84,7 +84,7 @@ def mask(layers: Layers, compositing: str) -> jax.Array:
     else:
         rest = jnp.maximum(1 - alpha.sum(1, keepdims=True), 0)
         shares = jnp.concatenate([rest, alpha], axis=1)  # [B, 1 + K, H, W]
-    return jnp.argmax(shares, axis=1)
+    return jnp.argmax(shares, axis=1).astype(jnp.uint8)  # K is at most 100
 
 
 def channels_last(canvas: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
@@ -65,6 +66,42 @@ def rows(scenes: Mapping[str, Scene], title: str = "") -> Figure:
             row, scene.canvas, scene.boxes, scene.count, strict=True
         ):
             draw_scene(cell, canvas, box, int(count))
+    figure.suptitle(plain(title), fontsize=11)
+    return figure
+
+
+def taken_apart(
+    images: np.ndarray, scene: Scene, background: np.ndarray, objects: np.ndarray, title: str = ""
+) -> Figure:
+    """Images and what they are made of: reconstruction, masks, background, each object alone.
+
+    Args:
+      images: [B, H, W(, 3)] in [0, 1], a column each.
+      scene: how they are explained, with masks.
+      background: [B, H, W(, 3)].
+      objects: [B, K, H, W(, 3)], each on black.
+      title: above the figure.
+    """
+    nobody, present = np.zeros(len(images), int), np.asarray(scene.count, int)
+    everyone = np.ones(len(images), bool)
+    palette = np.array([to_rgb(colour) for colour in ("#000000", *COLOURS)])
+    mask = np.asarray(scene.mask, int)
+    masks = palette[np.where(mask > 0, (mask - 1) % len(COLOURS) + 1, 0)]
+    rows = {  # label -> pictures, boxes that are drawn, where there is one
+        "image": (images, nobody, everyone),
+        "inferred": (scene.canvas, present, everyone),
+        "masks": (masks, nobody, everyone),
+        "background": (background, nobody, everyone),
+    }
+    for t in range(max(1, present.max())):
+        rows[f"object {t + 1}"] = (objects[:, t], nobody, present > t)
+    figure = Figure(figsize=_size(images, len(images), len(rows), 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), len(images), squeeze=False)
+    for row, (label, (pictures, counts, there)) in zip(grid, rows.items(), strict=True):
+        row[0].set_ylabel(label)
+        for i, cell in enumerate(row):
+            picture = np.asarray(pictures[i]) if there[i] else np.ones_like(images[i])
+            draw_scene(cell, picture, scene.boxes[i], int(counts[i]))
     figure.suptitle(plain(title), fontsize=11)
     return figure
 

@@ -27,10 +27,7 @@ def save_contact_sheet(scenes: Scenes, path: str | Path) -> None:
         if i >= len(scenes.image):
             ax.axis("off")
             continue
-        picture = scenes.image[i] / 255  # [H, W], or [H, W, 3] in colour
-        grey = picture if picture.ndim == 2 else picture.mean(-1)
-        draw_scene(ax, grey, scenes.box[i], scenes.count[i])
-        ax.images[0].set_data(picture)
+        draw_scene(ax, scenes.image[i] / 255, scenes.box[i], scenes.count[i])
         for j in range(scenes.count[i]):
             x0, y0, x1, _ = scenes.box[i, j]
             fits = x1 + LABEL_ROOM <= scenes.image.shape[2]

@@ -7,12 +7,16 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
-from asr_jax import Scene, plots, processes
+from asr_jax import Model, Scene, plots, processes
+from asr_jax.compositing import canvases
 from asr_jax.constraints import default_tolerances
+from asr_jax.distributions import CountChain
 from asr_jax.training import PRIOR, WEIGHT
 from data_gen.scenes import Scenes
 from experiments.run import multipliers
@@ -81,10 +85,26 @@ def finish(
     return final
 
 
+def taken_apart(model: Model, params: Any, images: np.ndarray, title: str) -> Figure:
+    """What images are made of, at the posterior's mode."""
+    posterior = model.posterior(params, None, images)
+    count = CountChain(posterior.presence_logits).mode()
+    scene = jax.device_get(model.scene(params, posterior.latents, count))
+    layers = model.layers(params, posterior.latents)
+    behind = model.background(params, posterior.latents)
+    nothing = (0,)  # of the objects, with the background
+    background = canvases(layers, behind, nothing)[:, 0]
+    objects = model.render(params, posterior.latents)
+    return plots.taken_apart(images, scene, *jax.device_get((background, objects)), title)
+
+
 def draw(
     run: Run, scenes: Scenes, dreams: Scene, trained: Trained, final: Mapping, folder: Path
 ) -> None:
-    """Writes reconstructions, samples, learning_curves and, of inferred counts, counts (.png)."""
+    """Writes reconstructions, samples, learning_curves (.png).
+
+    Of inferred counts also counts, and of colours or backgrounds taken_apart.
+    """
     images = scenes.image[:SHOWN] / np.float32(255)
     scene = jax.device_get(run.model.reconstruct(trained.params, images))
     history = trained.history
@@ -98,6 +118,8 @@ def draw(
             history, panels(run, history), title, shares=[SHARES], limits=limits(run)
         ),
     }
+    if run.model.config.coloured:
+        figures["taken_apart"] = taken_apart(run.model, trained.params, images, title)
     if "counts" in final:
         figures["counts"] = plots.counts(
             {int(n): row["inferred"] for n, row in final["counts"].items()},

@@ -1,0 +1,283 @@
+"""Colours, backgrounds, and objects that lie over each other: against float64 numpy and Pillow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.special import expit, log_expit, logsumexp
+from scipy.stats import norm
+
+from asr_jax import ModelConfig, boxes, compositing, elbo, fit, iwae
+from asr_jax.backgrounds import enlarged, median, planes
+from asr_jax.bound import elbo_terms
+from asr_jax.images import check
+from asr_jax.types import Latents, Layers, Windows
+from tests.small import BATCH, CANVAS, image_keys, small_model, small_params
+
+SETTINGS = dict(
+    channels=3,
+    compositing="over",
+    background="image",
+    background_code=5,
+    background_size=3,
+    texture=2,
+    encoder="attention",
+    likelihood="gaussian",
+    sigma=0.3,
+)
+MODEL = small_model(**SETTINGS)
+GREY = small_model(**SETTINGS | {"channels": 1, "background": "colour"})
+
+
+def colour_images(model=MODEL, batch=BATCH, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.random((batch, *model.config.shape)).astype(np.float32)
+
+
+def random_layers(channels=3, batch=2, steps=3, canvas=(4, 5), seed=0):
+    rng = np.random.default_rng(seed)
+    alpha = rng.random((batch, steps, *canvas))
+    colour = rng.random((batch, steps, channels, *canvas))
+    return alpha, colour, rng.random((batch, channels, *canvas))
+
+
+def shares(alpha, n):
+    """What the background and each of the first n objects has of a pixel: [B, 1 + n, H, W]."""
+    clear = [np.prod(1 - alpha[:, t + 1 : n], axis=1) for t in range(-1, n)]
+    return np.stack([clear[0], *(alpha[:, t] * clear[t + 1] for t in range(n))], axis=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_later_objects_lie_over_earlier_ones_and_the_background(channels):
+    alpha, colour, behind = random_layers(channels)
+    layers = Layers(jnp.float32(alpha), jnp.float32(alpha[:, :, None] * colour))
+    got = compositing.canvases(layers, jnp.float32(behind), (0, 2, 3))
+    for i, n in enumerate((0, 2, 3)):
+        everything = np.concatenate([behind[:, None], colour[:, :n]], axis=1)
+        expected = (shares(alpha, n)[:, :, None] * everything).sum(1)  # [B, C, H, W]
+        expected = expected[:, 0] if channels == 1 else np.moveaxis(expected, 1, -1)
+        np.testing.assert_allclose(got[:, i], expected, rtol=1e-5)
+
+
+def test_a_mask_shows_what_has_the_largest_share():
+    alpha, *_ = random_layers()
+    layers = Layers(jnp.float32(alpha), None)
+    np.testing.assert_array_equal(
+        compositing.mask(layers, "over"), shares(alpha, alpha.shape[1]).argmax(1)
+    )
+    alone = np.concatenate([np.maximum(1 - alpha.sum(1, keepdims=True), 0), alpha], axis=1)
+    np.testing.assert_array_equal(compositing.mask(layers, "sum"), alone.argmax(1))
+    assert 0 in alone.argmax(1)  # some background is seen
+
+
+def test_one_colour_is_drawn_as_a_window_full_of_it():
+    rng = np.random.default_rng(1)
+    alpha, colour = rng.random((2, 3, 6, 6)), rng.random((2, 3, 3, 1, 1))
+    latents = Latents(*(jnp.float32(rng.normal(size=(2, 3, n))) for n in (2, 1, 4)))
+    one, full = (
+        compositing.draw(Windows(jnp.float32(alpha), jnp.float32(c)), latents, CANVAS)
+        for c in (colour, np.broadcast_to(colour, (2, 3, 3, 6, 6)))
+    )
+    np.testing.assert_allclose(one.light, full.light, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "small, canvas", [((3, 3), (12, 10)), ((1, 1), (4, 6)), ((8, 8), (50, 64))]
+)
+def test_images_are_enlarged_as_pillow_does_it(small, canvas):
+    image = np.random.default_rng(2).random(small).astype(np.float32)
+    expected = Image.fromarray(image).resize(canvas[::-1], Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(enlarged(jnp.asarray(image), canvas), expected, atol=1e-6)
+
+
+def test_planes_are_channels_and_the_distance_from_the_median():
+    images = colour_images()
+    middle = np.float64(images).reshape(BATCH, -1, 3)  # 12 x 12: every pixel is looked at
+    middle = np.sort(middle, axis=1)[:, middle.shape[1] // 2]
+    np.testing.assert_allclose(median(images), middle, rtol=1e-6)
+    distance = np.linalg.norm(images - middle[:, None, None], axis=-1)
+    got = planes(images, jnp.float32(middle))
+    np.testing.assert_allclose(got[:, :3], np.moveaxis(images, -1, 1))
+    largest = distance.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(got[:, 3], distance / (largest + 1e-3), rtol=1e-5)
+
+
+def test_the_median_of_large_images_is_of_a_grid():
+    image = np.zeros((1, 64, 64), np.float32)
+    image[:, ::4, ::4] = 1  # the pixels that are looked at, and no others
+    assert median(jnp.asarray(image)) == 1
+
+
+def gaussian_log_p(images, canvas, sigma):
+    return norm.logpdf(np.float64(images), canvas, sigma).reshape(len(images), -1).sum(1)
+
+
+def parts(model, params, keys, images):
+    """Posterior, prior and the canvases of n = 0..K [B, N, H, W, C], float64."""
+    posterior = model.posterior(params, keys, images)
+    prior = model.prior(params, posterior.latents)
+    layers, behind = (
+        model.layers(params, posterior.latents),
+        model.background(params, posterior.latents),
+    )
+    posterior, prior, layers, behind = jax.tree.map(
+        lambda x: np.asarray(x, np.float64), (posterior, prior, layers, behind)
+    )
+    canvas, found = behind, [behind]
+    for t in range(layers.alpha.shape[1]):
+        canvas = layers.light[:, t] + (1 - layers.alpha[:, t, None]) * canvas
+        found.append(canvas)
+    found = np.stack(found, axis=1)
+    found = found[:, :, 0] if model.config.channels == 1 else np.moveaxis(found, 2, -1)
+    return posterior, prior, found
+
+
+def log_chain(logits):
+    """log p(n) of the chain, [B, K+1]."""
+    steps = logits.shape[1]
+    columns = [
+        log_expit(logits[:, :n]).sum(1) + (log_expit(-logits[:, n]) if n < steps else 0)
+        for n in range(steps + 1)
+    ]
+    return np.stack(columns, axis=1)
+
+
+LATENTS = ("shift", "scale", "appearance")
+
+
+def kl(q, p):
+    ratio = np.square(q.std / p.std)
+    return 0.5 * (ratio - 1 - np.log(ratio) + np.square((q.loc - p.loc) / p.std)).sum(-1)
+
+
+@pytest.mark.parametrize("model", [MODEL, GREY], ids=["colour", "grey"])
+def test_the_elbo_has_a_background_in_float64(model):
+    params, images = small_params(model), colour_images(model)
+    keys = image_keys()
+    posterior, prior, canvas = parts(model, params, keys, images)
+    log_q, log_p = log_chain(posterior.presence_logits), log_chain(prior.presence_logits)
+    gains = -sum(kl(getattr(posterior, name), getattr(prior, name)) for name in LATENTS)
+    expected = np.zeros(BATCH)
+    for n in range(log_q.shape[1]):
+        log_x = gaussian_log_p(images, canvas[:, n], model.config.sigma)
+        of_n = log_x + gains[:, :n].sum(1) + log_p[:, n] - log_q[:, n]
+        expected += np.exp(log_q[:, n]) * of_n
+    q = posterior.background
+    kl_background = 0.5 * (q.std**2 + q.loc**2 - 1 - 2 * np.log(q.std)).sum(-1)
+    terms = elbo(params, keys, images, model=model)
+    np.testing.assert_allclose(terms.kl_background, kl_background, rtol=1e-5)
+    np.testing.assert_allclose(terms.elbo, expected - kl_background, rtol=1e-5)
+
+
+def test_importance_weights_have_a_background_in_float64():
+    params, images, samples = small_params(MODEL), colour_images(), 3
+    log_weights = []
+    for s in range(samples):
+        keys = jax.vmap(jax.random.fold_in, (0, None))(image_keys(), s)
+        posterior, prior, canvas = parts(MODEL, params, keys, images)
+        latents, log_p = posterior.latents, log_chain(prior.presence_logits)
+        ratio = sum(
+            norm.logpdf(z, p.loc, p.std).sum(-1) - norm.logpdf(z, q.loc, q.std).sum(-1)
+            for z, p, q in (
+                (getattr(x, name) for x in (latents, prior, posterior)) for name in LATENTS
+            )
+        )  # [B, K]
+        z, q = latents.background, posterior.background
+        behind = (norm.logpdf(z) - norm.logpdf(z, q.loc, q.std)).sum(-1)
+        of_n = [
+            log_p[:, n]
+            + ratio[:, :n].sum(1)
+            + gaussian_log_p(images, canvas[:, n], MODEL.config.sigma)
+            for n in range(log_p.shape[1])
+        ]
+        log_weights.append(logsumexp(of_n, axis=0) + behind)
+    expected = logsumexp(log_weights, axis=0) - np.log(samples)
+    got = iwae(params, image_keys(), images, model=MODEL, samples=samples)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("background", ["colour", "image"])
+def test_an_untrained_background_is_the_median(background):
+    model = small_model(**SETTINGS | {"background": background})
+    params, images = model.init(jax.random.key(0)), colour_images()
+    posterior = model.posterior(params, None, images)
+    behind = model.background(params, posterior.latents).mean((2, 3))  # [B, C]
+    np.testing.assert_allclose(behind, median(images), atol=0.05)
+
+
+def test_images_do_not_see_each_other():
+    params, images = small_params(MODEL), colour_images()
+    together = MODEL.posterior(params, image_keys(), images)
+    for b in range(BATCH):
+        alone = MODEL.posterior(params, image_keys()[b : b + 1], images[b : b + 1])
+        for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            np.testing.assert_allclose(one[0], other[b], rtol=1e-4, atol=1e-5)
+
+
+def test_scenes_samples_and_refinement_have_colours_and_masks():
+    params, images = small_params(MODEL), colour_images()
+    scene = MODEL.reconstruct(params, images)
+    assert scene.canvas.shape == images.shape and scene.mask.shape == images.shape[:3]
+    assert (scene.mask.max((1, 2)) <= scene.count).all()
+    drawn = MODEL.sample(params, jax.random.key(1), 3)
+    assert drawn.canvas.shape == (3, *MODEL.config.shape) and drawn.mask.shape == (3, *CANVAS)
+    start = MODEL.posterior(params, None, images)
+    better = MODEL.refine(params, images, start, steps=5, moves=1)
+    before, after = (
+        elbo_terms(params, q, jnp.asarray(images), model=MODEL)[0].elbo for q in (start, better)
+    )
+    assert (boxes.centre(better.shift.loc) != boxes.centre(start.shift.loc)).any()
+    assert (after >= before).all() and after.mean() > before.mean()
+    np.testing.assert_array_equal(better.latents.background, start.latents.background)
+
+
+def test_a_background_is_learned():
+    """Flat images of random colours: a few steps explain most of them without an object."""
+    rng = np.random.default_rng(3)
+    colours = rng.uniform(0.1, 0.9, (256, 1, 1, 3))
+    images = np.broadcast_to(colours, (256, *CANVAS, 3)).astype(np.float32)
+    model = small_model(**SETTINGS | {"background": "colour"})
+    params, _ = fit(images, model=model, steps=30, batch_size=32, progress=False)
+    canvas = model.reconstruct(params, images[:32]).canvas
+    assert np.sqrt(np.mean(np.square(canvas - images[:32]))) < 0.05
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"channels": 2}, "channels must be 1"),
+        ({"background": "white"}, "background must be one of"),
+        ({"compositing": "sum"}, "needs compositing='over'"),
+        ({"estimator": "concrete"}, "needs compositing='sum'"),
+        ({"encoder": "patches"}, "set encoder='attention'"),
+        ({"background_code": 2}, "background_code must lie in"),
+        ({"background_size": 13}, "background_size must lie in"),
+        ({"texture": 7}, "texture must lie in"),
+    ],
+)
+def test_what_a_model_cannot_be_is_refused(changes, message):
+    settings = dict(canvas=CANVAS, window=6) | SETTINGS | changes
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "shape, channels, remedy",
+    [
+        ((4, 12, 12, 3), 1, "make a model with channels=3"),
+        ((4, 12, 12), 3, "repeat"),
+        ((12, 12, 3), 3, r"images\[None\]"),
+        ((4, 12, 12, 4), 3, r"drop transparency with images\[..., :3\]"),
+    ],
+)
+def test_images_of_another_kind_are_refused(shape, channels, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        check(np.zeros(shape, np.uint8), CANVAS, channels=channels)
+
+
+def test_sure_presence_is_expit():  # the chain above is the one that a model has
+    logits = np.array([[0.3, -1.0, 2.0]])
+    u = expit(logits[0])
+    expected = [1 - u[0], u[0] * (1 - u[1]), u[0] * u[1] * (1 - u[2]), u.prod()]
+    np.testing.assert_allclose(np.exp(log_chain(logits)[0]), expected)
