@@ -13,7 +13,7 @@ from configs import base
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
-    """METHOD[,PRESET]: see `configs/base.py`; PRESET one of known (for air), quick."""
+    """METHOD[,PRESET]: see `configs/base.py`; PRESET one of coloured, known (for air), quick."""
     config = base.inferred("colour-dsprites", "dsprites", (2, 3, 4, 5))
     base.colour(config, "grey")
     config.data.layout = "occluded"
@@ -24,7 +24,15 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.side = 16.7
     config.model.window = 24  # the largest shape has 26 pixels
     presets = {
+        "coloured": coloured,
         "known": base.known,
         "quick": functools.partial(base.quick, train_size=4_000, epochs=8),
     }
     return base.apply(config, argument, presets)
+
+
+def coloured(config: ConfigDict) -> None:
+    """1 to 4 shapes, on one colour."""
+    config.data.background = "colour"
+    config.data.counts = config.constraints.counts = (1, 2, 3, 4)
+    config.model.max_objects = 5

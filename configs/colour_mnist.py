@@ -1,0 +1,41 @@
+"""1 or 3 digits of any colour, in front of one colour, of noise, or of a grid.
+
+    python -m experiments.number --config=configs/colour_mnist.py
+    python -m experiments.number --config=configs/colour_mnist.py:noise
+    python -m experiments.number --config=configs/colour_mnist.py:grid
+
+Not yet run.
+"""
+
+import functools
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(argument: str = "asr") -> ConfigDict:
+    """argument: METHOD[,noise|grid|known|quick], METHOD one of asr, air, pprior."""
+    config = base.inferred("colour-mnist", "mnist", (1, 3))
+    base.colour(config, "colour")
+    presets = {
+        "noise": noise,
+        "grid": grid,
+        "known": base.known,
+        "quick": functools.partial(base.quick, train_size=4_000, epochs=8),
+    }
+    return base.apply(config, argument, presets)
+
+
+def noise(config: ConfigDict) -> None:
+    """0.8 x + 0.1 + N(0, 0.2^2), of an image x on black."""
+    config.data.background = "noise"
+    config.model.sigma = 0.2
+
+
+def grid(config: ConfigDict) -> None:
+    """Lines of 0.4 every 5 pixels: a background of as many pixels as the image."""
+    config.data.background = "grid"
+    config.model.background = "image"
+    config.model.background_size = config.data.canvas
+    config.model.background_code = 16
