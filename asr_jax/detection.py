@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from asr_jax import boxes
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import map_batches
 from asr_jax.model import Model, Params
@@ -23,6 +22,7 @@ class Detections:
     probabilities: np.ndarray  # [B, K+1]  q(n | x)
     boxes: np.ndarray  # [B, K, 4]  pixels (x0, y0, x1, y1); may reach beyond the image
     scores: np.ndarray  # [B, K]  P(n >= t), that there is the t-th object
+    mask: np.ndarray  # [B, H, W]  what is seen: 0 the background, t the t-th object
 
 
 def detect(
@@ -35,7 +35,7 @@ def detect(
 
     Args:
       params: of the model.
-      images: [B, H, W]: uint8, or floats in [0, 1].
+      images: [B, H, W], or [B, H, W, 3] with colours: uint8, or floats in [0, 1].
       model: static.
       batch_size: images at a time, rounded up to a multiple of the devices; results do not depend
         on it.
@@ -51,9 +51,11 @@ def detect(
 def _detect(params, images, *, model: Model) -> Detections:
     posterior = model.posterior(params, None, images)
     q_n = CountChain(posterior.presence_logits)
+    scene = model.scene(params, posterior.latents, q_n.mode())
     return Detections(
-        count=q_n.mode(),
+        count=scene.count,
         probabilities=jnp.exp(q_n.log_probs),
-        boxes=boxes.latents_to_pixels(posterior.latents, model.config.canvas),
+        boxes=scene.boxes,
         scores=q_n.survival,
+        mask=scene.mask,
     )

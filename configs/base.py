@@ -203,14 +203,7 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
     That is METHOD[,PRESET], METHOD one of asr, air, pprior, PRESET one of known (for air), fixed,
     patches, paper, small, quick.
     """
-    presets = {
-        "known": known,
-        "fixed": fixed_number,
-        "patches": patches_number,
-        "paper": paper_number,
-        "small": small,
-        "quick": functools.partial(quick, train_size=4_000, epochs=8),
-    }
+    presets = COUNTED | {"patches": patches_number, "paper": paper_number, "small": small}
     return apply(inferred(name, objects, counts), argument, presets)
 
 
@@ -307,6 +300,14 @@ def quick(config: ConfigDict, train_size: int = 5_000, epochs: int = 12) -> None
     config.evaluate.iwae_samples = 10
     config.evaluate.generated = 1_000
     config.evaluate.every = 200
+
+
+# Presets of experiments whose counts are inferred.
+COUNTED = {
+    "known": known,
+    "fixed": fixed_number,
+    "quick": functools.partial(quick, train_size=4_000, epochs=8),
+}
 
 
 def scale_prior(side: float, canvas: int, variance: float) -> tuple[float, float]:

@@ -5,15 +5,13 @@
 Not yet run.
 """
 
-import functools
-
 from ml_collections import ConfigDict
 
 from configs import base
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
-    """METHOD[,PRESET]: see `configs/base.py`; PRESET one of coloured, known (for air), quick."""
+    """METHOD[,PRESET]: see `configs/base.py`; PRESET one of coloured, known (for air), fixed, quick."""
     config = base.inferred("colour-dsprites", "dsprites", (2, 3, 4, 5))
     base.colour(config, "grey")
     config.data.layout = "occluded"
@@ -23,11 +21,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.c_min, config.constraints.c_max = 8.0, 27.0
     config.constraints.side = 16.7
     config.model.window = 24  # the largest shape has 26 pixels
-    presets = {
-        "coloured": coloured,
-        "known": base.known,
-        "quick": functools.partial(base.quick, train_size=4_000, epochs=8),
-    }
+    presets = base.COUNTED | {"coloured": coloured}
     return base.apply(config, argument, presets)
 
 

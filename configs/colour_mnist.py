@@ -7,23 +7,16 @@
 Not yet run.
 """
 
-import functools
-
 from ml_collections import ConfigDict
 
 from configs import base
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
-    """argument: METHOD[,noise|grid|known|quick], METHOD one of asr, air, pprior."""
+    """argument: METHOD[,noise|grid|known|fixed|quick], METHOD one of asr, air, pprior."""
     config = base.inferred("colour-mnist", "mnist", (1, 3))
     base.colour(config, "colour")
-    presets = {
-        "noise": noise,
-        "grid": grid,
-        "known": base.known,
-        "quick": functools.partial(base.quick, train_size=4_000, epochs=8),
-    }
+    presets = base.COUNTED | {"noise": noise, "grid": grid}
     return base.apply(config, argument, presets)
 
 

@@ -21,6 +21,7 @@ FOUND = Detections(
         np.float32,
     ),
     scores=np.array([[1.0, 0.75], [0, 0], [0.9, 0.3]], np.float32),
+    mask=np.random.default_rng(1).integers(0, 3, (3, 6, 8), dtype=np.uint8),
 )
 IMAGE = np.random.default_rng(0).integers(0, 256, (3, 6, 8), dtype=np.uint8)
 
@@ -40,6 +41,21 @@ def written(tmp_path, names=("b.png", "a.png", "a.jpg"), size=(), pictures=True)
     return out
 
 
+@pytest.mark.parametrize("size", [(6, 8), (13, 20)])
+def test_masks_are_runs_along_columns_of_the_pixels_that_show_an_object(tmp_path, size):
+    mask = FOUND.mask[0]
+    large = detections.enlarged(mask, size)
+    for y, x in np.ndindex(*size):
+        assert large[y, x] == mask[y * 6 // size[0], x * 8 // size[1]]
+    for t in (0, 1, 2, 3):  # of 3 there is none
+        found, drawn, value = detections.run_lengths(large == t), [], False
+        for length in found["counts"]:
+            drawn += [value] * length
+            value = not value
+        assert found["size"] == list(size)
+        np.testing.assert_array_equal(np.reshape(drawn, size, order="F"), large == t)
+
+
 def test_the_file_keeps_the_rules_of_its_format(tmp_path):
     """Those of cocodataset.org, "Data format": keys, kinds, unique ids that refer to something."""
     file = json.loads((written(tmp_path) / "detections.json").read_text())
@@ -48,7 +64,7 @@ def test_the_file_keeps_the_rules_of_its_format(tmp_path):
         "images": {"id": int, "width": int, "height": int, "file_name": str},
         "categories": {"id": int, "name": str, "supercategory": str},
         "annotations": {
-            **{"id": int, "image_id": int, "category_id": int, "segmentation": list},
+            **{"id": int, "image_id": int, "category_id": int, "segmentation": dict},
             **{"area": float, "bbox": list, "iscrowd": int},
         },
     }.items():
@@ -63,10 +79,10 @@ def test_the_file_keeps_the_rules_of_its_format(tmp_path):
         x, y, width, height = annotation["bbox"]
         assert x >= 0 and y >= 0 and width > 0 and height > 0 and annotation["iscrowd"] == 0
         assert x + width <= image["width"] and y + height <= image["height"]
-        assert annotation["area"] == pytest.approx(width * height)
-        (corners,) = annotation["segmentation"]
-        expected = [x, y, x + width, y, x + width, y + height, x, y + height]
-        assert corners == pytest.approx(expected)
+        mask = annotation["segmentation"]
+        assert mask["size"] == [image["height"], image["width"]]
+        assert sum(mask["counts"]) == image["height"] * image["width"]
+        assert annotation["area"] == sum(mask["counts"][1::2])
     names = [(entry["file_name"], entry["count"]) for entry in file["images"]]
     assert names == [("a.jpg", 2), ("a.png", 0), ("b.png", 1)]
     found = [(a["image_id"], a["bbox"], a["score"]) for a in file["annotations"]]

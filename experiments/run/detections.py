@@ -82,9 +82,10 @@ class _Writer:
             probabilities = np.round(detections.probabilities[row].astype(float), 6).tolist()
             self._entry(name, size, count, probabilities)
             facts = [name, count, probabilities[count]]
+            mask = enlarged(detections.mask[row], size)
             for t, (box, score) in enumerate(zip(here, scores, strict=True), start=1):
                 score = round(float(score), 6)
-                self._annotation(box, score)
+                self._annotation(box, mask == t, score)
                 self._table.writerow([*facts, t, *box, score])
             if not count:
                 self._table.writerow([*facts, *[""] * (len(COLUMNS) - len(facts))])
@@ -98,15 +99,29 @@ class _Writer:
         entry |= {"count": count, "count_probabilities": probabilities}
         self._entries.write((",\n" if self._images else "") + json.dumps(entry))
 
-    def _annotation(self, box: list[float], score: float) -> None:
+    def _annotation(self, box: list[float], seen: np.ndarray, score: float) -> None:
         x0, y0, x1, y1 = box
         width, height = round(x1 - x0, 2), round(y1 - y0, 2)
         annotation = {"id": self._objects + 1, "image_id": self._images + 1, "category_id": 1}
-        annotation |= {"bbox": [x0, y0, width, height], "area": round(width * height, 4)}
-        annotation |= {"iscrowd": 0, "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]]}
+        annotation |= {"bbox": [x0, y0, width, height], "area": float(seen.sum())}
+        annotation |= {"iscrowd": 0, "segmentation": run_lengths(seen)}
         annotation |= {"score": score}
         self._file.write((",\n" if self._objects else "") + json.dumps(annotation))
         self._objects += 1
+
+
+def enlarged(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask [h, w] of as many pixels as an image (H, W): the nearest one's value."""
+    rows, columns = (np.arange(n) * m // n for n, m in zip(size, mask.shape, strict=True))
+    return mask[rows][:, columns]
+
+
+def run_lengths(seen: np.ndarray) -> dict:
+    """A mask [H, W] of truths as COCO has it: lengths of runs of 0, 1, 0, ..., column by column."""
+    pixels = np.concatenate([[False], seen.T.ravel()])
+    starts = np.flatnonzero(pixels[1:] != pixels[:-1])
+    runs = np.diff(np.concatenate([[0], starts, [seen.size]]))
+    return {"size": list(seen.shape), "counts": runs.tolist()}
 
 
 def in_pixels_of(

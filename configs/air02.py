@@ -1,0 +1,19 @@
+"""0 to 2 digits that may lie over each other: the task of the paper that AIR comes from.
+
+    python -m experiments.number --config=configs/air02.py
+
+Not yet run. Pyro's tutorial of AIR reports a count accuracy of 0.987 on scenes of its own.
+"""
+
+from configs import base
+
+
+def get_config(argument: str = "asr"):
+    """argument: METHOD[,known|fixed|quick], METHOD one of asr, air, pprior."""
+    config = base.inferred("air02", "mnist", (0, 1, 2))
+    config.data.layout = "occluded"
+    config.data.min_visible = 0
+    config.data.train_size = 60_000
+    config.data.test_size = 10_000
+    config.train.epochs = 8
+    return base.apply(config, argument, base.COUNTED)
