@@ -11,7 +11,7 @@ from configs import base
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
-    """METHOD[,PRESET]: see `configs/base.py`; PRESET one of coloured, known (for air), fixed, quick."""
+    """argument: METHOD[,coloured|known|fixed|quick], METHOD one of asr, air, pprior."""
     config = base.inferred("colour-dsprites", "dsprites", (2, 3, 4, 5))
     base.colour(config, "grey")
     config.data.layout = "occluded"
