@@ -6,7 +6,7 @@ presets in any order: `--config=configs/mnist3.py:air,quick`.
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -151,6 +151,15 @@ def allow(config: ConfigDict, *names: str) -> None:
     config.constraints.tolerances = ConfigDict({name: TOLERANCES[name] for name in names})
 
 
+def balance_tolerance(counts: Sequence[int], batch_size: int) -> float:
+    """What `balance` may be on average, nats, for so many possible counts.
+
+    It sees a batch, whose counts are not balanced by chance: that alone costs (|L| - 1) / (2 B) on
+    average. The tolerance is for two counts, and grows by what chance costs more of them.
+    """
+    return TOLERANCES["balance"] + (len(counts) - 2) / (2 * batch_size)
+
+
 def overlap(name: str) -> ConfigDict:
     """Three objects with disjoint boxes, a count that is known, and F1..F7."""
     config = base()
@@ -235,6 +244,7 @@ def inferred(name: str, objects: str, counts: tuple[int, ...]) -> ConfigDict:
     config.train.count_mix_until = 0.2
     config.train.epochs = 12
     allow(config, "number", "balance", "F6", "side")
+    config.constraints.tolerances.balance = balance_tolerance(counts, config.train.batch_size)
     # What is known of sides is the same for every method: digits vary by 1.2 pixels, shapes by 3.
     # A prior that is wider lets boxes grow.
     if objects == "mnist":
