@@ -16,7 +16,7 @@ OPEN = {
     "data": ("test_size",),
     "model": (
         *("max_objects", "count", "window", "scale_prior", "count_gap_weight"),
-        *("channels", "background", "compositing", "likelihood"),
+        *("channels", "background", "compositing", "likelihood", "sigma"),
     ),
     "constraints": ("counts", "c_min", "c_max", "epsilon", "side"),
     "train": ("batch_size", "epochs", "count_mix_until"),

@@ -8,6 +8,7 @@ from scipy.special import rel_entr
 
 from asr_jax import Posterior, number_constraints
 from asr_jax.constraints.base import values
+from configs.base import TOLERANCES, balance_tolerance
 from tests.test_distributions import enumerated_pmf
 
 LOGITS = np.random.default_rng(0).normal(0, 2, (6, 4))
@@ -121,3 +122,14 @@ def test_equal_counts_give_equal_constraints():
         assert number_constraints(same) == number_constraints((1, 3))
         assert hash(number_constraints((1, 3))) == hash(number_constraints([1, 3]))
     assert number_constraints((1, 3)) != number_constraints((1, 4))
+
+
+@pytest.mark.parametrize("counts", [(1, 3), (2, 3, 4, 5)])
+def test_the_tolerance_of_balance_leaves_as_much_beyond_chance_for_any_number_of_counts(counts):
+    """Batches of 64 images whose counts are certain, and drawn alike."""
+    rng, batch = np.random.default_rng(0), 64
+    share = rng.multinomial(batch, np.ones(len(counts)) / len(counts), 20_000) / batch
+    share = share[(share > 0).all(1)]
+    by_chance = np.mean(-np.log(len(counts)) - np.log(share).mean(1))
+    left = balance_tolerance(counts, batch) - by_chance
+    assert left == pytest.approx(TOLERANCES["balance"] - 1 / (2 * batch), abs=0.0015)

@@ -12,13 +12,14 @@ from ml_collections import ConfigDict
 
 from asr_jax.config import whole
 from asr_jax.images import DARK
-from configs.base import TOLERANCES
+from configs.base import TOLERANCES, balance_tolerance
 from data_gen import user_scenes
 
 SAMPLE = 200  # images that are looked at for their background
 EVEN = (
     10  # of 255: the standard deviation, over the frame of an image, of a background of one colour
 )
+SIGMA = 0.15  # of a pixel around its colour, from 0 to 1
 LEAST = 4  # images: two to learn from, two to measure
 BATCH = 64
 STEPS = {True: 6_000, False: 7_500}  # of training, by whether the count is known
@@ -60,8 +61,6 @@ def completed(config: ConfigDict) -> tuple[ConfigDict, list[Choice]]:
         for choice in choices(found, config.objects):
             section, field = choice.field.split(".")
             fields = config[section]
-            if field not in fields:  # of a model that is not there yet
-                continue
             if field in ("tolerances", "prior_tolerances"):
                 fields[field] = {n: v for n, v in fields[field].items() if n in choice.value}
                 choice = choice._replace(value=" ".join(fields[field]) or "none")
@@ -70,11 +69,10 @@ def completed(config: ConfigDict) -> tuple[ConfigDict, list[Choice]]:
             else:
                 choice = choice._replace(value=fields[field], reason="as it was set")
             chosen.append(choice)
-    if found.colour and "channels" not in config.model:
-        raise ValueError(
-            f"{config.data.path} is in colour, and the model's images are grey: set "
-            "config.data.colour=no"
-        )
+        tolerances = config.constraints.tolerances
+        if tolerances.get("balance") == TOLERANCES["balance"]:  # as it was not set otherwise
+            batch = config.train.batch_size
+            tolerances.balance = balance_tolerance(config.constraints.counts, batch)
     return config, chosen
 
 
@@ -168,6 +166,7 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
             "gaussian" if coloured else "bernoulli",
             "colours or a background" if coloured else "grey on black",
         ),
+        Choice("model.sigma", SIGMA, "of a Gaussian likelihood" if coloured else "not looked at"),
         Choice("constraints.tolerances", names, together),
         Choice("constraints.prior_tolerances", of_prior, inferred),
         Choice("constraints.counts", counts, said if counts else "none are named"),
