@@ -65,15 +65,8 @@ setup(
     ],
     extras_require={
         "test": [
-            *(
-                "hypothesis",
-                "pycocotools",
-                "pytest",
-                "pytest-xdist",
-                "ruff",
-                "scikit-learn",
-                "scipy",
-            ),
+            *("hypothesis", "pytest", "pytest-xdist", "ruff", "scipy"),
+            *("pycocotools", "scikit-learn"),  # what ours is compared with
             "setuptools>=70.1",  # builds a wheel by itself
             *(*COMPILER, *DOCS, *NOTEBOOKS),
         ],
