@@ -91,6 +91,7 @@ def base() -> ConfigDict:
     # "fixed": multipliers are `weights`, the paper's way; "dual": they follow the `tolerances`.
     # What is named there is trained with, the other constraints are only reported.
     config.constraints.multipliers = "fixed"
+    config.constraints.largest = 1_000.0  # multiplier of "dual", nats per unit
     config.constraints.tolerances = ConfigDict()  # name -> its allowed mean, in its own unit
     config.constraints.prior_tolerances = ConfigDict()  # the same of the learned prior's places
     config.constraints.weights = ConfigDict()  # name -> multiplier
@@ -273,6 +274,9 @@ def colour(config: ConfigDict, background: str) -> None:
     config.model.compositing = "over"
     config.model.likelihood = "gaussian"
     config.model.sigma = 0.15
+    # Until shapes are sharp, a second blob on a blob pays more than any price on counts: higher
+    # ones make q(n) swing.
+    config.constraints.largest = 100.0
 
 
 def known(config: ConfigDict) -> None:

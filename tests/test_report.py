@@ -159,11 +159,11 @@ def test_a_constraint_that_cannot_be_met_is_named(finish):
 
 def test_a_violation_that_falls_is_not_given_up(recwarn):
     row = {"multiplier": 1e3, "violation": 1.0, "tolerance": 0.1, "falls": True}
-    multipliers.warn_of_unmet({"posterior": {"F1": row}, "prior": {}})
-    multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row | {"violation": 0.05}}})
+    multipliers.warn_of_unmet({"posterior": {"F1": row}, "prior": {}}, 1000.0)
+    multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row | {"violation": 0.05}}}, 1000.0)
     assert not recwarn
     with pytest.warns(match=r"^F1 cannot be met on prior: .*constraints.prior_tolerances.F1="):
-        multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row | {"falls": False}}})
+        multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row | {"falls": False}}}, 1000.0)
 
 
 def test_whether_a_violation_falls_is_seen_from_two_means():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,8 @@ def from_settings(settings: ConfigDict, model: asr_jax.ModelConfig) -> dict[str,
         reported=reported,
         prior_weights=prior_weights,
         prior_tolerances=prior_tolerances,
-        rule=_rule(trained, prior_tolerances) if dual_ones else None,
+        largest=settings.largest,
+        rule=_rule(trained, prior_tolerances, settings.largest) if dual_ones else None,
     )
 
 
@@ -104,15 +106,22 @@ def _tolerant(
 
 
 def _rule(
-    constraints: tuple[asr_jax.Constraint, ...], prior_tolerances: Mapping[str, float]
+    constraints: tuple[asr_jax.Constraint, ...],
+    prior_tolerances: Mapping[str, float],
+    largest: float,
 ) -> Rule:
     """How multipliers set themselves."""
     tolerances = default_tolerances(constraints)
+    if not 1 <= largest < math.inf:
+        raise ValueError(
+            f"config.constraints.largest must be at least 1, where multipliers start, and finite, "
+            f"got {largest}"
+        )
     try:  # by the names that a config has for them
         dual({"tolerances": tolerances, "prior_tolerances": prior_tolerances})
     except ValueError as error:
         raise ValueError(f"config.constraints: {error}") from error
-    return dual({"posterior": tolerances, "prior": prior_tolerances})
+    return dual({"posterior": tolerances, "prior": prior_tolerances}, most=largest)
 
 
 def _empty(settings: ConfigDict, multipliers: str, *fields: str) -> None:

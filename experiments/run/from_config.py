@@ -98,6 +98,7 @@ class Run:
     reported: tuple[asr_jax.Constraint, ...]  # all that are measured, these among them
     prior_weights: Mapping[str, float]  # of some of the constraints, on the prior's places
     prior_tolerances: Mapping[str, float]  # the same, where multipliers set themselves
+    largest: float  # the multiplier that they may reach
     rule: Rule | None  # how they do; None: they are the weights
     optimizer: OptimizerConfig
     train: TrainConfig

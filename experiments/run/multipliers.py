@@ -8,10 +8,9 @@ from collections.abc import Mapping
 
 import asr_jax
 from asr_jax.constraints import default_tolerances
-from asr_jax.constraints.multipliers import MOST
 from experiments.run.from_config import Run
 
-AT_LIMIT = 0.99 * MOST
+AT_LIMIT = 0.99  # of the largest multiplier
 FALLS = 0.95  # a mean of the last 20 steps below this share of that of the last 50
 
 
@@ -47,15 +46,15 @@ def with_found(run: Run, rows: Mapping[str, Mapping[str, Mapping]] | None) -> Ru
     return dataclasses.replace(run, constraints=tuple(constraints))
 
 
-def warn_of_unmet(rows: Mapping[str, Mapping[str, Mapping]]) -> None:
+def warn_of_unmet(rows: Mapping[str, Mapping[str, Mapping]], largest: float) -> None:
     """Warns of constraints whose violation does not fall at the largest multiplier there is."""
     for where, of in rows.items():
         for name, row in of.items():
             violated = row["violation"] > row["tolerance"] and not row["falls"]
-            if violated and row["multiplier"] >= AT_LIMIT:
+            if violated and row["multiplier"] >= AT_LIMIT * largest:
                 warnings.warn(
-                    f"{name} cannot be met on {where}: its multiplier is at its limit of {MOST:g} "
-                    f"and the violation stays at {row['violation']:.3g} where "
+                    f"{name} cannot be met on {where}: its multiplier is at its limit of "
+                    f"{largest:g} and the violation stays at {row['violation']:.3g} where "
                     f"config.constraints.{'prior_' * (where == 'prior')}tolerances.{name}="
                     f"{row['tolerance']:g} is allowed: allow more, or see whether it contradicts "
                     "another constraint or the images",

@@ -58,7 +58,7 @@ def finish(
     if trained.multipliers is not None:
         found = {"multipliers": multipliers.found(run, trained.multipliers)}
         run = multipliers.with_found(run, found["multipliers"])
-        multipliers.warn_of_unmet(found["multipliers"])
+        multipliers.warn_of_unmet(found["multipliers"], run.largest)
     final = {
         "method": run.method,
         "name": run.name,
