@@ -163,7 +163,8 @@ def test_a_violation_that_falls_is_not_given_up(recwarn):
     multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row | {"violation": 0.05}}}, 1000.0)
     assert not recwarn
     with pytest.warns(match=r"^F1 cannot be met on prior: .*constraints.prior_tolerances.F1="):
-        multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row | {"falls": False}}}, 1000.0)
+        row |= {"falls": False}
+        multipliers.warn_of_unmet({"posterior": {}, "prior": {"F1": row}}, 1000.0)
 
 
 def test_whether_a_violation_falls_is_seen_from_two_means():
