@@ -144,9 +144,10 @@ class ModelConfig:
             raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {self.channels}")
         for field in ("background_code", "background_size", "texture"):
             _whole_number(self, field)
-        _within(self, "background_code", self.channels, MAX_SIZE)  # its first are a colour
-        _within(self, "background_size", 1, max(self.canvas))
         _within(self, "texture", 1, self.window)
+        if self.background == "image":
+            _within(self, "background_code", self.channels, MAX_SIZE)  # its first are a colour
+            _within(self, "background_size", 1, max(self.canvas))
         if self.background != "black" and self.compositing != "over":
             raise ValueError(
                 f"background={self.background!r} needs compositing='over', got "

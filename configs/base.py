@@ -213,7 +213,8 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
     That is METHOD[,PRESET], METHOD one of asr, air, pprior, PRESET one of known (for air), fixed,
     patches, paper, small, quick.
     """
-    presets = COUNTED | {"patches": patches_number, "paper": paper_number, "small": small}
+    others = {"patches": patches_number, "paper": paper_number, "small": small}
+    presets = others | COUNTED  # in this order: the last one is quick
     return apply(inferred(name, objects, counts), argument, presets)
 
 

@@ -16,7 +16,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD[,noise|grid|known|fixed|quick], METHOD one of asr, air, pprior."""
     config = base.inferred("colour-mnist", "mnist", (1, 3))
     base.colour(config, "colour")
-    presets = base.COUNTED | {"noise": noise, "grid": grid}
+    presets = {"noise": noise, "grid": grid} | base.COUNTED
     return base.apply(config, argument, presets)
 
 

@@ -174,9 +174,13 @@ def test_learning_curves_are_linear_where_a_value_is_not_positive_or_a_share():
 
 NAME = "cost$_{$x"  # half of a formula
 SCENE = Scene(np.zeros((1, 8, 8)), np.zeros(1, np.int32), np.zeros((1, 0, 4)))
+NOTHING = np.zeros((1, 8, 8), np.uint8)
 FIGURES = {
     "reconstructions": lambda: plots.reconstructions(SCENE.canvas, {NAME: SCENE}, NAME),
     "rows": lambda: plots.rows({f"a-run-of-{NAME}-and-{NAME}": SCENE}, NAME),
+    "taken_apart": lambda: plots.taken_apart(
+        SCENE.canvas, SCENE.replace(mask=NOTHING), NOTHING, NOTHING[:, None], NAME
+    ),
     "samples": lambda: plots.samples(SCENE, NAME),
     "learning_curves": lambda: plots.learning_curves(
         [{"step": 1, NAME: 2.0, "b": 3.0}], {NAME: [NAME, "b"]}, NAME
@@ -199,9 +203,32 @@ def test_names_with_dollar_signs_are_written_as_they_are(kind):
 
 def test_every_figure_of_the_module_is_tried_with_dollar_signs():
     functions = inspect.getmembers(plots, inspect.isfunction)
-    assert {name for name, f in functions if f.__annotations__["return"] == "Figure"} == set(
+    assert {name for name, f in functions if f.__annotations__.get("return") == "Figure"} == set(
         FIGURES
     )
+
+
+def test_images_are_taken_apart_in_columns():
+    rng = np.random.default_rng(0)
+    images, objects = rng.random((2, 6, 8, 3)), rng.random((2, 3, 6, 8, 3))
+    mask = np.array([[[0, 1], [2, 9]]] * 2, np.uint8).repeat(3, 1).repeat(4, 2)
+    scene = Scene(1 - images, np.array([2, 0]), np.stack([BOX] * 2), mask)
+    figure = plots.taken_apart(images, scene, images / 2, objects, "title")
+    grid = np.reshape(figure.axes, (6, 2))  # image, inferred, masks, background, two objects
+    labels = ["image", "inferred", "masks", "background", "object 1", "object 2"]
+    assert [axes.get_ylabel() for axes in grid[:, 0]] == labels
+    shown = [[np.asarray(axes.images[0].get_array()) for axes in row] for row in grid]
+    for i in range(2):
+        for row, expected in zip(shown, (images, 1 - images, None, images / 2), strict=False):
+            if expected is not None:
+                np.testing.assert_allclose(row[i], expected[i])
+    colours = [shown[2][0][y, x] for y, x in ((0, 0), (0, 4), (3, 0), (3, 4))]
+    assert (colours[0] == 0).all() and len({tuple(colour) for colour in colours}) == 3
+    np.testing.assert_allclose(colours[1], colours[3])  # eight colours come round again
+    np.testing.assert_allclose(shown[5][0], objects[0, 1])
+    assert (shown[4][1] == 1).all() and (shown[5][1] == 1).all()  # the second image has none
+    assert [len(axes.patches) for axes in grid[:, 0]] == [0, 2, 0, 0, 0, 0]
+    saved(figure)
 
 
 def test_counts_show_the_images_of_each_cell_and_a_bar_for_each_count():
