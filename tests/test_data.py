@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import mnist3, mnist13, mnist14
+from configs import colour_mnist, mnist3, mnist13, mnist14
 from data_gen.scenes import Scenes
 from experiments.run import data
 from experiments.run.from_config import from_config
@@ -88,6 +88,42 @@ def test_counts_of_some_scenes_are_checked_where_they_are_known(recwarn):
         check(mnist3.get_config("asr"), 3, -1, 2)
     with pytest.raises(ValueError, match=r"K must be at least max\(counts\)=9"):
         check(mnist13.get_config("asr"), -1, 9)
+
+
+def test_images_must_have_the_channels_and_the_background_of_the_model():
+    config = mnist13.get_config("asr")
+    config.model.encoder = "attention"
+    with pytest.raises(
+        ValueError, match=r"channels must be that of the images, 3, got 1: set .*=3"
+    ):
+        check(config, 1, 3, canvas=(50, 50, 3))
+    colour = colour_mnist.get_config("asr")
+    with pytest.raises(
+        ValueError, match=r"channels must be that of the images, 1, got 3: set .*=1"
+    ):
+        check(colour, 1, 3)
+    colour.model.background = "black"
+    with pytest.raises(ValueError, match="data.background=colour needs a model with a background"):
+        check(colour, 1, 3, canvas=(50, 50, 3))
+
+
+@pytest.mark.parametrize("background, warned", [("black", True), ("colour", False)])
+def test_bright_images_of_ones_own_are_warned_of_where_the_model_is_black(
+    tmp_path, recwarn, background, warned
+):
+    image = np.random.default_rng(0).integers(200, 256, (30, 24, 32), np.uint8)
+    np.savez(tmp_path / "bright.npz", image=image)
+    config = mnist13.get_config("asr")
+    config.data.path = str(tmp_path / "bright.npz")
+    config.data.test_size, config.train.batch_size = 10, 8
+    config.model.background = background
+    config.model.compositing = "sum" if background == "black" else "over"
+    run = from_config(config)
+    data.check(run, data.load(run.data))
+    assert [str(w.message) for w in recwarn if "bright background" in str(w.message)] == [
+        f"{config.data.path} have a bright background (median 228 of 255), and the model's is "
+        "black: invert them (255 - image), or subtract the background"
+    ] * warned
 
 
 def own_scenes(tmp_path, n=30, **arrays):
