@@ -120,10 +120,8 @@ def test_bright_images_of_ones_own_are_warned_of_where_the_model_is_black(
     config.model.compositing = "sum" if background == "black" else "over"
     run = from_config(config)
     data.check(run, data.load(run.data))
-    assert [str(w.message) for w in recwarn if "bright background" in str(w.message)] == [
-        f"{config.data.path} have a bright background (median 228 of 255), and the model's is "
-        "black: invert them (255 - image), or subtract the background"
-    ] * warned
+    bright = [str(w.message) for w in recwarn if "have a bright background" in str(w.message)]
+    assert len(bright) == warned and all(line.startswith(config.data.path) for line in bright)
 
 
 def own_scenes(tmp_path, n=30, **arrays):
