@@ -19,7 +19,7 @@ SAMPLE = 200  # images that are looked at for their background
 EVEN = (
     10  # of 255: the standard deviation, over the frame of an image, of a background of one colour
 )
-SIGMA = 0.15  # of a pixel around its colour, from 0 to 1
+SIGMA = 0.3  # of a pixel around its colour, from 0 to 1
 LEAST = 4  # images: two to learn from, two to measure
 BATCH = 64
 STEPS = {True: 6_000, False: 7_500}  # of training, by whether the count is known
