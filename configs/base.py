@@ -278,6 +278,9 @@ def colour(config: ConfigDict, background: str) -> None:
     # Until shapes are sharp, a second blob on a blob pays more than any price on counts: higher
     # ones make q(n) swing.
     config.constraints.largest = 100.0
+    # Three channels cost as much more: distances to training scenes, and samples.
+    config.evaluate.iwae_samples = 20
+    config.evaluate.generated = 2_000
 
 
 def known(config: ConfigDict) -> None:

@@ -155,7 +155,11 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
         Choice("model.window", window, "pixels, for the largest of objects.size"),
         Choice("model.count_gap_weight", 0.0 if known else 1.0, inferred),
         Choice("model.channels", 3 if images.colour else 1, "colour" if images.colour else "grey"),
-        Choice("model.background", images.background, f"most frames {behind[images.background]}"),
+        Choice(
+            "model.background",
+            images.background,
+            f"the frame of most images {behind[images.background]}",
+        ),
         Choice(
             "model.compositing",
             "sum" if images.background == "black" else "over",
@@ -196,7 +200,7 @@ def scale_prior(low: float, high: float, edge: int) -> tuple[float, float]:
 def table(path: str, chosen: Sequence[Choice]) -> str:
     """What was chosen and why, a line each."""
     rows = [(choice.field, str(choice.value), choice.reason) for choice in chosen]
-    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    widths = [min(max(len(row[i]) for row in rows), widest) for i, widest in ((0, 40), (1, 24))]
     lines = [f"  {a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows]
     return "\n".join([f"{path}: from its images and config.objects follows", *lines])
 
