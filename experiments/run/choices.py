@@ -136,7 +136,7 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
     window = int(np.clip(4 * math.ceil(high / 4), *WINDOWS))
     prior = scale_prior(low, high, min(images.canvas))
     size = "pixels, of objects.size"
-    behind = {"black": "is black", "colour": "has one colour", "image": "has many colours"}
+    behind = {"black": "black", "colour": "of one colour", "image": "of many colours"}
     names = [f"F{i}" for i in range(2, 8)] + ["side"]
     together = "their boxes may overlap (objects.overlap=True)"
     if not objects.overlap:
@@ -158,7 +158,7 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
         Choice(
             "model.background",
             images.background,
-            f"the frame of most images {behind[images.background]}",
+            f"most frames are {behind[images.background]}",
         ),
         Choice(
             "model.compositing",
