@@ -14,7 +14,7 @@ import pytest
 import asr_jax
 from tests.end_to_end.runs import FEWER, ROOT, TINY
 
-COMMANDS = ("compare", "evaluate", "export", "number", "overlap", "sample", "tables")
+COMMANDS = ("compare", "detect", "evaluate", "export", "number", "overlap", "sample", "tables")
 PACKED = ("asr_jax", "configs", "data_gen", "experiments")
 ELSEWHERE = """
 import importlib.util, asr_jax, data_gen
