@@ -9,7 +9,10 @@ from ml_collections import ConfigDict
 from asr_jax import counted_constraint, number_constraints, overlap_constraints
 from asr_jax.constraints import default_tolerances
 from configs import (
+    air02,
     base,
+    colour_dsprites,
+    colour_mnist,
     dsprites3,
     dsprites13,
     dsprites14,
@@ -339,3 +342,28 @@ def test_seeds_follow_each_other_and_name_the_folder():
     config.seed, config.seeds = 4, 3
     run = from_config(config)
     assert run.seeds == (4, 5, 6) and run.label == "mnist13-asr-seeds4-6"
+
+
+@pytest.mark.parametrize("method", ["asr", "air", "pprior"])
+@pytest.mark.parametrize(
+    "data, presets, counts, behind",
+    [
+        (colour_dsprites, "", (2, 3, 4, 5), "grey"),
+        (colour_dsprites, ",coloured", (1, 2, 3, 4), "colour"),
+        (colour_mnist, ",quick", (1, 3), "colour"),
+        (colour_mnist, ",noise", (1, 3), "noise"),
+        (colour_mnist, ",grid", (1, 3), "grid"),
+        (air02, "", (0, 1, 2), "black"),
+    ],
+)
+def test_models_of_colour_fit_their_scenes(data, presets, counts, behind, method):
+    run = from_config(data.get_config(method + presets))
+    model, scenes = run.model.config, run.data.scenes
+    assert scenes.counts == counts and model.max_objects == max(counts) + 1
+    assert scenes.background == behind and model.channels == scenes.channels
+    assert (model.background == "black") == (behind == "black")
+    assert [c.functional.counts for c in run.constraints if c.name == "number"] == (
+        [counts] if method == "asr" else []
+    )
+    if model.background == "image":  # lines every 5 pixels are seen
+        assert model.background_size == scenes.canvas
