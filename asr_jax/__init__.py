@@ -15,6 +15,7 @@ from asr_jax.constraints import (
     fixed,
     number_constraints,
     overlap_constraints,
+    visible_constraint,
 )
 from asr_jax.detection import Detections, detect
 from asr_jax.distributions import CountChain
@@ -75,6 +76,7 @@ __all__ = [
     "summarise",
     "train_seeds",
     "train_steps",
+    "visible_constraint",
 ]
 
 

@@ -99,6 +99,8 @@ def evaluate(
     if mask is not None:
         ari, defined = found.pop("fg_ari"), found.pop("fg_ari_defined")
         found["fg_ari"] = ari[defined]
+        if refine:
+            found["fg_ari" + REFINED] = found["fg_ari" + REFINED][defined]
     for constraint in constraints:
         if constraint.of_mean is not None:
             found[constraint.name] = np.asarray(constraint.of_mean(found[constraint.name].mean(0)))

@@ -87,6 +87,7 @@ def base() -> ConfigDict:
     config.constraints.c_max = 15.0
     config.constraints.epsilon = 3.0  # allowed difference of two sides, pixels
     config.constraints.side = 0.0  # of objects on average, pixels; 0: not used
+    config.constraints.visible = 0.0  # least share of a box that shows its object; 0: not used
     config.constraints.tight = 0.0  # largest side that "tight" allows, pixels; 0: not used
     # "fixed": multipliers are `weights`, the paper's way; "dual": they follow the `tolerances`.
     # What is named there is trained with, the other constraints are only reported.

@@ -5,6 +5,7 @@ from asr_jax.constraints.base import Constraint, default_tolerances, default_wei
 from asr_jax.constraints.multipliers import Multipliers, Rule, dual, fixed, violations
 from asr_jax.constraints.number import counted_constraint, number_constraints
 from asr_jax.constraints.overlap import overlap_constraints
+from asr_jax.constraints.windows import visible_constraint
 
 __all__ = [
     "Constraint",
@@ -18,4 +19,5 @@ __all__ = [
     "number_constraints",
     "overlap_constraints",
     "violations",
+    "visible_constraint",
 ]

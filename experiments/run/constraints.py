@@ -73,7 +73,13 @@ def _constraints(
         *(settings.c_min, settings.c_max, settings.epsilon),
         *(settings.tight or None, settings.side or None),
     )
-    return counted + number + asr_jax.overlap_constraints(*bounds)
+    visible = ()
+    if settings.visible:
+        try:
+            visible = (asr_jax.visible_constraint(settings.visible),)
+        except ValueError as error:
+            raise ValueError(f"config.constraints.visible: {error}") from error
+    return counted + number + asr_jax.overlap_constraints(*bounds) + visible
 
 
 def _weighted(
