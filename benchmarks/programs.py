@@ -84,7 +84,7 @@ def training(
     scenes = run.data.scenes.train_size if run.data.scenes else SCENES
     scenes = scenes // len(devices) * len(devices)
     images = jax.ShapeDtypeStruct(
-        (scenes, *run.data.canvas),
+        (scenes, *run.model.config.shape),
         jnp.uint8,
         sharding=divided if placement == "sharded" else everywhere,
     )
@@ -97,18 +97,21 @@ def evaluating(run: Run, devices: Sequence[jax.Device]) -> jax.stages.Lowered:
     """One batch of held-out scenes, with all that is measured at the end of a run."""
     params, rows = of_images(run, devices)
     known = run.data.scenes is not None
+    masked = known and run.data.scenes.masked
     return evaluation._evaluate.lower(
         params,
         {},
         rows((2,), jnp.uint32),
-        rows(run.data.canvas, jnp.uint8),
+        rows(run.model.config.shape, jnp.uint8),
         rows((), jnp.int32) if known else None,
         rows((run.model.config.max_objects, 4), jnp.float32) if known else None,
+        rows(run.data.canvas, jnp.uint8) if masked else None,
         model=exact(run.model),
         constraints=run.reported,
         iwae_samples=run.evaluate.iwae_samples,
         refine=0,
         refine_constraints=(),
+        true_objects=max(run.data.scenes.counts) if masked else 0,
     )
 
 
