@@ -13,7 +13,7 @@ from asr_jax import inference, metrics, parallel, processes, random_keys, refine
 from asr_jax.bound import elbo_terms, exact, iwae
 from asr_jax.constraints.base import Constraint, default_weights, statistics
 from asr_jax.distributions import CountChain
-from asr_jax.images import to_float, warn_of_background
+from asr_jax.images import to_float
 from asr_jax.model import Model, Params
 from asr_jax.types import Posterior
 
@@ -71,8 +71,7 @@ def evaluate(
         is a warning.
     """
     images = np.asarray(model.check(images))
-    if model.config.background == "black":
-        warn_of_background(images)
+    model.warn_of_background(images)
     count, box = truth.check(images, count, box, model.config, mask)
     true_objects = 0 if mask is None else int(np.max(mask))
     keys = random_keys.per_image(key, len(images))

@@ -17,7 +17,6 @@ from asr_jax import training
 from asr_jax.config import OptimizerConfig, whole
 from asr_jax.constraints.base import Constraint, default_tolerances
 from asr_jax.constraints.multipliers import Rule, dual
-from asr_jax.images import warn_of_background
 from asr_jax.model import Model, Params
 from asr_jax.steps import batches, count_mix, ramped
 
@@ -81,8 +80,7 @@ def fit(
     _check_numbers(steps, batch_size, seed, log_every, count_mix_until, len(images))
     _check_params(params, model)
     rule, tx = _rule(multipliers, constraints), _transformation(optimizer, steps)
-    if model.config.background == "black":
-        warn_of_background(images)
+    model.warn_of_background(images)
     if model.config.count is not None:
         count_mix_until = 0.0
     run = jax.jit(

@@ -15,7 +15,7 @@ from asr_jax import backgrounds, boxes, compositing, generative, inference, rand
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, default_weights
 from asr_jax.distributions import CountChain
-from asr_jax.images import check, to_float
+from asr_jax.images import check, to_float, warn_of_background
 from asr_jax.types import Latents, Layers, Posterior, Prior, Windows
 
 Params = Any  # {"inference": ..., "prior": ..., "decoder": ...}
@@ -254,6 +254,11 @@ class Model:
     def check(self, images: jax.Array) -> jax.Array:
         """Images as they are, once they fit this model; see `asr_jax.images.check`."""
         return check(images, self.config.canvas, channels=self.config.channels)
+
+    def warn_of_background(self, images: jax.Array, name: str = "images") -> None:
+        """Warns of images that cannot be explained without a background; once for a data set."""
+        if self.config.background == "black":
+            warn_of_background(images, name)
 
     def sample(self, params: Params, key: jax.Array, num: int) -> Scene:
         """`num` (static) ancestral samples of the generative model: n, z and the canvas's mean.

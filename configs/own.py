@@ -29,8 +29,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     base.attention(config)
     for section, fields in OPEN.items():
         for field in fields:
-            if field in config[section]:
-                config[section][field] = placeholder(type(config[section][field]))
+            config[section][field] = placeholder(type(config[section][field]))
     config.objects = ConfigDict()
     config.objects.size = ()  # (smallest, largest) side of an object in pixels; must be said
     # How many an image shows: one of the next two, or nothing, which means up to `at_most`.

@@ -12,7 +12,6 @@ from absl import flags
 from tqdm import tqdm
 
 import asr_jax
-from asr_jax.images import warn_of_background
 from data_gen import user_scenes
 from data_gen.paths import new_folder
 from experiments.run import detections, finished
@@ -37,8 +36,8 @@ def detect(_) -> None:
         tqdm(total=len(found.names), unit=" images", desc=out.name) as bar,
     ):
         for number, chunk in enumerate(found.chunks(BATCH.value)):
-            if not number and one.run.model.config.background == "black":
-                warn_of_background(chunk, found.label)
+            if not number:
+                one.run.model.warn_of_background(chunk, found.label)
             # The last chunk is filled up: for one of another size, all would be compiled again.
             missing = BATCH.value - len(chunk) if number else 0
             image = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])

@@ -13,6 +13,7 @@ from asr_jax.backgrounds import enlarged, median, planes
 from asr_jax.bound import elbo_terms
 from asr_jax.images import check
 from asr_jax.types import Latents, Layers, Windows
+from experiments.run.report import taken_apart
 from tests.small import BATCH, CANVAS, image_keys, small_model, small_params
 
 SETTINGS = dict(
@@ -281,3 +282,20 @@ def test_sure_presence_is_expit():  # the chain above is the one that a model ha
     u = expit(logits[0])
     expected = [1 - u[0], u[0] * (1 - u[1]), u[0] * u[1] * (1 - u[2]), u.prod()]
     np.testing.assert_allclose(np.exp(log_chain(logits)[0]), expected)
+
+
+def test_a_figure_takes_images_apart_at_the_mode():
+    params, images = small_params(MODEL), colour_images()
+    scene = MODEL.reconstruct(params, images)
+    figure = taken_apart(MODEL, params, images, "title")
+    rows = np.reshape(figure.axes, (-1, BATCH))
+    assert len(rows) == 4 + max(1, int(scene.count.max()))
+    posterior = MODEL.posterior(params, None, images)
+    behind = np.moveaxis(MODEL.background(params, posterior.latents), 1, -1)
+    for row, expected in ((0, images), (1, scene.canvas), (3, behind)):
+        for axes, picture in zip(rows[row], expected, strict=True):
+            np.testing.assert_allclose(axes.images[0].get_array(), picture, atol=1e-6)
+    alone = MODEL.render(params, posterior.latents)
+    for axes, picture, count in zip(rows[4], alone[:, 0], scene.count, strict=True):
+        if count:
+            np.testing.assert_allclose(axes.images[0].get_array(), picture, atol=1e-6)

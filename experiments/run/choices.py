@@ -143,7 +143,7 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
         names, together = ["F1", *names], "boxes do not overlap, unless objects.overlap=True"
     if counts:
         names = ["number", "balance", *names]
-    if images.counted and not known and "counted" in TOLERANCES:
+    if images.counted and not known:
         names = ["counted", *names]
         together += f"; {images.counted} images are counted"
     of_prior = [f"F{i}" for i in range(1, 6) if f"F{i}" in names] if known else []

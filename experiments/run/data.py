@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from asr_jax import parallel
-from asr_jax.images import warn_of_background
 from data_gen import builder, multi_dsprites, multi_mnist, scene_config, user_scenes
 from data_gen.scenes import Scenes
 
@@ -164,8 +163,8 @@ def check(run: Run, data: Data) -> int:
     for scenes in (data.train, data.test):
         _check_colour(run, scenes)
         _check_counts(run, scenes)
-    if run.data.path and run.model.config.background == "black":
-        warn_of_background(data.train.image, run.data.path)
+    if run.data.path:
+        run.model.warn_of_background(data.train.image, run.data.path)
     if data.train.count is None and any(c.name == "counted" for c in run.constraints):
         raise ValueError(
             "config.constraints.tolerances.counted is for training scenes of which some counts are "

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from asr_jax import Model, Scene, plots, processes
-from asr_jax.compositing import canvases
+from asr_jax.compositing import canvases, channels_last
 from asr_jax.constraints import default_tolerances
 from asr_jax.distributions import CountChain
 from asr_jax.training import PRIOR, WEIGHT
@@ -94,7 +94,7 @@ def taken_apart(model: Model, params: Any, images: np.ndarray, title: str) -> Fi
     behind = model.background(params, posterior.latents)
     nothing = (0,)  # of the objects, with the background
     background = canvases(layers, behind, nothing)[:, 0]
-    objects = model.render(params, posterior.latents)
+    objects = channels_last(layers.light)
     return plots.taken_apart(images, scene, *jax.device_get((background, objects)), title)
 
 
