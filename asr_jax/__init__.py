@@ -5,7 +5,7 @@ objective; constraints are named functionals of the posterior.
 """
 
 from asr_jax import boxes, constraints, generation, metrics, plots, spatial  # noqa: F401
-from asr_jax.bound import elbo, iwae
+from asr_jax.bound import elbo
 from asr_jax.checkpoint import Checkpoints
 from asr_jax.config import ModelConfig, OptimizerConfig
 from asr_jax.constraints import (
@@ -22,7 +22,8 @@ from asr_jax.distributions import CountChain
 from asr_jax.evaluation import evaluate, summarise
 from asr_jax.fit import fit
 from asr_jax.generation import generate
-from asr_jax.model import Model, Scene
+from asr_jax.importance import iwae
+from asr_jax.model import Model
 from asr_jax.objective import elbo_with_penalty
 from asr_jax.pretrained import Pretrained, load_pretrained, pretrained_names
 from asr_jax.training import (
@@ -33,7 +34,7 @@ from asr_jax.training import (
     train_seeds,
     train_steps,
 )
-from asr_jax.types import Counted, Gaussian, Latents, Lattice, Noise, Posterior, Prior, Terms
+from asr_jax.types import Counted, Gaussian, Latents, Lattice, Noise, Posterior, Prior, Scene, Terms
 
 __version__ = "0.2.0"
 

@@ -93,8 +93,10 @@ class Attention(nn.Module):
     def __call__(self, h: jax.Array, places: Places, explained: jax.Array) -> Look:
         """h: [B, X]; explained: [B, P], the sum of `explains` over earlier objects."""
         # What training starts from, in nats: bright places, none twice, from left to right.
-        sixteen = nn.initializers.constant(16.0)
-        bright, known = self.param("ink", sixteen, ()), self.param("explained", sixteen, ())
+        # Of objects that lie over each other, centres may be near each other.
+        once = 8.0 if self.config.scoped else 16.0
+        bright = self.param("ink", nn.initializers.constant(16.0), ())
+        known = self.param("explained", nn.initializers.constant(once), ())
         order = self.param("order", lambda _: jnp.array([2.0, 1.0]))
         features = places.features.shape[-1]
         query = nn.Dense(features, kernel_init=SMALL, name="query")(h)
@@ -112,6 +114,17 @@ class Attention(nn.Module):
             jnp.einsum("bp,bpf->bf", attention, of_places) for of_places in (places.features, facts)
         )
         return Look(centre, context, facts)
+
+
+def in_scope(places: Places, contrast: jax.Array, scope: jax.Array) -> Places:
+    """Places with the ink that a scope [B, H, W] leaves of the contrast [B, H, W]."""
+    rows, columns = (_patch_means(length) for length in contrast.shape[1:])
+
+    def mean(images):  # of each patch
+        return (rows @ images @ columns.T).reshape(len(images), -1)  # [B, P]
+
+    left = mean(contrast * scope) / (mean(contrast) + 1e-3)
+    return places.replace(ink=places.ink * left)
 
 
 def explains(places: Places, centre: jax.Array, config: ModelConfig) -> jax.Array:
@@ -156,6 +169,14 @@ def place_centres(canvas: tuple[int, int]) -> np.ndarray:
 
     y, x = np.meshgrid(along(canvas[0]), along(canvas[1]), indexing="ij")
     return np.stack([x, y], -1).astype(np.float32)
+
+
+def _patch_means(length: int) -> np.ndarray:
+    """Weights of an edge's pixels in the mean of each patch: [places, length]."""
+    places, before, _ = patch_grid(length, PATCH, STRIDE)
+    first = np.arange(places)[:, None] * STRIDE - before
+    pixels = np.arange(length)
+    return np.float32((pixels >= first) & (pixels < first + PATCH)) / np.float32(PATCH)
 
 
 def _with_neighbours(x: jax.Array) -> jax.Array:

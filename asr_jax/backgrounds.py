@@ -54,6 +54,11 @@ def planes(images: jax.Array, median: jax.Array) -> jax.Array:
     return jnp.concatenate([channels, contrast], axis=1)
 
 
+def in_scope(planes: jax.Array, scope: jax.Array) -> jax.Array:
+    """Planes whose contrast is what a scope [B, H, W] leaves."""
+    return jnp.concatenate([planes[:, :-1], (planes[:, -1] * scope)[:, None]], axis=1)
+
+
 class Encoder(nn.Module):
     """q(background | x): near the median."""
 

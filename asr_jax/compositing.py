@@ -1,10 +1,11 @@
 """From windows to canvases: objects are drawn, and come together with the background.
 
-With "sum" light adds up on black, as in the paper. With "over" later objects lie in front::
+With "sum" light adds up on black, as in the paper. With "over" earlier objects lie in front::
 
-    C_0 = background,  C_t = a_t colour_t + (1 - a_t) C_{t-1}
+    C_n = sum_{t <= n} s_t a_t colour_t + s_{n+1} background,  s_t = prod_{i < t} (1 - a_i)
 
-so one pass gives the canvases of all n = 0..K.
+so one pass gives the canvases of all n = 0..K. The scope s_t is what the first objects leave for
+later ones (Burgess et al. 2019), and nothing can be drawn over an object that is found already.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ def canvases(layers: Layers, background: jax.Array | None, counts: tuple[int, ..
       [B, N, H, W], or [B, N, H, W, C] if objects have colours.
     """
     if background is not None:
-        canvas, found = background, [background]
+        scope, light = jnp.ones_like(layers.alpha[:, 0, None]), jnp.zeros_like(background)
+        found = [background]
         for t in range(max(counts)):
-            rest = 1 - layers.alpha[:, t, None]  # [B, 1, H, W]
-            canvas = layers.light[:, t] + rest * canvas
-            found.append(canvas)
+            light = light + scope * layers.light[:, t]
+            scope = scope * (1 - layers.alpha[:, t, None])  # [B, 1, H, W]
+            found.append(light + scope * background)
         return channels_last(jnp.stack([found[n] for n in counts], axis=1))
     return channels_last(sums(layers.light, counts))
 
@@ -70,17 +72,16 @@ def exist(layers: Layers, presence: jax.Array) -> Layers:
 def mask(layers: Layers, compositing: str) -> jax.Array:
     """What is seen at each pixel: 0 for the background, t for object t = 1..K -> [B, H, W].
 
-    That is what has the largest share. Over each other, an object's share is what later ones leave
-    of its alpha; where light adds up it is alpha, and the background has what is missing to 1.
+    That is what has the largest share. Over each other, an object's share is what earlier ones
+    leave of its alpha. Where light adds up it is alpha, and the background has the rest of 1.
     """
     alpha = layers.alpha
     if compositing == "over":
-        behind, shares = jnp.ones_like(alpha[:, 0]), []
-        for t in reversed(range(alpha.shape[1])):
-            shares.append(alpha[:, t] * behind)
-            behind = behind * (1 - alpha[:, t])
-        shares.append(behind)
-        shares = jnp.stack(shares[::-1], axis=1)
+        scope, shares = jnp.ones_like(alpha[:, 0]), []
+        for t in range(alpha.shape[1]):
+            shares.append(alpha[:, t] * scope)
+            scope = scope * (1 - alpha[:, t])
+        shares = jnp.stack([scope, *shares], axis=1)
     else:
         rest = jnp.maximum(1 - alpha.sum(1, keepdims=True), 0)
         shares = jnp.concatenate([rest, alpha], axis=1)  # [B, 1 + K, H, W]

@@ -52,7 +52,7 @@ class ModelConfig:
     background: str = "black"
     background_code: int = 8  # Z: size of the code of an "image"
     background_size: int = 8  # pixels along the edges of that image, before it is enlarged
-    # How objects come together: light adds up ("sum"), or later ones lie "over" earlier ones.
+    # How objects come together: light adds up ("sum"), or earlier ones lie "over" later ones.
     compositing: str = "sum"
     texture: int = 1  # an object's colours are a grid of so many cells by as many, interpolated
     max_objects: int = 3  # K: the posterior looks at an image at most so often
@@ -218,6 +218,11 @@ class ModelConfig:
     def coloured(self) -> bool:
         """Whether brightness alone does not say where objects are."""
         return self.channels > 1 or self.background != "black"
+
+    @property
+    def scoped(self) -> bool:
+        """Whether the posterior looks at what earlier objects leave in sight."""
+        return self.coloured and self.compositing == "over"
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from asr_jax import inference, metrics, parallel, processes, random_keys, refinement, truth
-from asr_jax.bound import elbo_terms, exact, iwae
+from asr_jax.bound import elbo_terms, exact
 from asr_jax.constraints.base import Constraint, default_weights, statistics
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float
+from asr_jax.importance import iwae
 from asr_jax.model import Model, Params
 from asr_jax.types import Posterior
 

@@ -1,10 +1,12 @@
 """q(z, n | x): one step written plainly, scanned K times (Eqn. 5 of the paper).
 
 A step finds one more box. What is in the boxes is encoded for all of them afterwards: appearance
-depends on its own box alone, q(appearance^t | box^t, x).
+depends on its own box, q(appearance^t | box^t, x), and on what earlier objects leave in sight.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -28,6 +30,7 @@ from asr_jax.types import Gaussian, Latents, Noise, Posterior
 LOOK = 16  # pixels along an edge of what is seen around a proposed centre
 LOOK_FEATURES = 128
 COARSER = 3  # pixels of a window for one of its colours
+ALIKE = 0.2  # how far apart colours are, in RGB, that look alike
 
 
 def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
@@ -74,12 +77,19 @@ class Box:
     q_scale: Gaussian  # [B, 1]
     shift: jax.Array
     scale: jax.Array
+    scope: jax.Array | None  # [B, H, W]  what earlier objects leave in sight
+
+
+# (planes in scope, shift [B, 2], scale [B, 1]) -> the alpha [B, H, W] of the object in that box,
+# without gradients.
+Cover = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class InferenceStep(nn.Module):
     """One look at the image: is there one more object, where is it, and how large?"""
 
     config: ModelConfig
+    cover: Cover | None = None  # where objects lie over each other
 
     @nn.compact
     def __call__(
@@ -92,11 +102,12 @@ class InferenceStep(nn.Module):
     ) -> tuple[tuple, Box]:
         """One step.
 
-        carry: LSTM state; previous shift and scale [B, 3]; how far each place is explained [B, P].
+        carry: LSTM state; previous shift and scale [B, 3]; how far each place is explained [B, P];
+        the scope [B, H, W] that earlier objects leave, None where none lies over another.
         noise of this step [B, ...]; `places` where there is attention, else None.
         """
         config = self.config
-        state, previous, explained = carry
+        state, previous, explained, scope = carry
         gates = image_gates + nn.Dense(4 * config.lstm, name="gates")(previous)
         state = LSTMStep(config.lstm, name="lstm")(state, gates)
         h = state[1]  # [B, F]
@@ -104,9 +115,14 @@ class InferenceStep(nn.Module):
         expected = boxes.side(jnp.full_like(noise.scale, mean))  # the side that the prior expects
 
         seen, start = h, {"initial": (0.0, 0.5)}
+        if scope is not None:
+            places = attention.in_scope(places, images[:, -1], scope)
+            images = backgrounds.in_scope(images, scope)
         if places is not None:
             look = attention.Attention(config, name="attention")(h, places, explained)
             around = spatial.read(images, look.centre, config.look * expected, LOOK)
+            if config.coloured:
+                around = jnp.concatenate([around, likeness(around[:, :-1])[:, None]], axis=1)
             around = MLP((LOOK_FEATURES,), name="look")(_flat(around))
             seen = jnp.concatenate([h, look.context, look.facts, around], axis=-1)
             start["kernel_init"] = SMALL  # what is proposed is good as it is
@@ -135,7 +151,22 @@ class InferenceStep(nn.Module):
         if places is not None:
             explained = explained + attention.explains(places, boxes.centre(shift), config)
         box = jnp.concatenate([shift, scale], axis=-1)
-        return (state, box, explained), Box(logits, q_shift, q_scale, shift, scale)
+        found = Box(logits, q_shift, q_scale, shift, scale, scope)
+        if self.cover is not None:
+            scope = scope * (1 - self.cover(images, shift, scale))
+        return (state, box, explained, scope), found
+
+
+def likeness(glimpses: jax.Array) -> jax.Array:
+    """How alike each pixel's colour is to the middle's: [..., C, h, w] -> [..., h, w] in (0, 1].
+
+    Objects that touch differ in colour, if in nothing else. The middle is a sixth of the window.
+    """
+    size = glimpses.shape[-1]
+    low = (size - 1) // 2 - size // 12
+    middle = glimpses[..., low : size - low, low : size - low].mean((-2, -1), keepdims=True)
+    apart = jnp.square(glimpses - jax.lax.stop_gradient(middle)).sum(-3)
+    return jnp.exp(-apart / (2 * ALIKE**2))
 
 
 class Appearance(nn.Module):
@@ -144,17 +175,26 @@ class Appearance(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, images: jax.Array, shift: jax.Array, scale: jax.Array) -> Gaussian:
-        """images: of `backgrounds.planes`; shift [B, K, 2] and scale [B, K, 1] -> [B, K, D]."""
-        config = self.config
-        read = jax.vmap(spatial.read, in_axes=(None, 1, 1, None), out_axes=1)
-        centre, side = boxes.centre(shift), boxes.side(scale)
-        glimpses = read(images[:, -1] if config.coloured else images, centre, side, config.window)
-        glimpses = glimpses.reshape(*shift.shape[:2], -1)
-        if config.coloured:  # shapes are seen in the contrast, and colours need fewer pixels
-            colours = read(images[:, :-1], centre, side, -(-config.window // COARSER))
-            colours = colours.reshape(*shift.shape[:2], -1)
-            glimpses = jnp.concatenate([glimpses, colours], axis=-1)
+    def __call__(
+        self, images: jax.Array, shift: jax.Array, scale: jax.Array, scope: jax.Array | None = None
+    ) -> Gaussian:
+        """images: of `backgrounds.planes`; shift [B, K, 2] and scale [B, K, 1] -> [B, K, D].
+
+        scope: [B, K, H, W], what earlier objects leave in sight; None: everything.
+        """
+        config, centre, side = self.config, boxes.centre(shift), boxes.side(scale)
+        axis = None if scope is None else 1  # all objects see the same image, or each its own
+        read = jax.vmap(spatial.read, in_axes=(axis, 1, 1, None), out_axes=1)
+        bright = images[:, -1] if config.coloured else images
+        bright = bright if scope is None else bright[:, None] * scope
+        seen = [read(bright, centre, side, config.window)]  # [B, K, h, w]
+        if config.coloured:  # shapes are seen in contrast and likeness; colours need fewer pixels
+            read = jax.vmap(spatial.read, in_axes=(None, 1, 1, None), out_axes=1)
+            colours = images[:, :-1]
+            seen.append(likeness(read(colours, centre, side, config.window)))
+            seen.append(read(colours, centre, side, -(-config.window // COARSER)))
+        glimpses = [glimpse.reshape(*shift.shape[:2], -1) for glimpse in seen]
+        glimpses = jnp.concatenate(glimpses, axis=-1)  # [B, K, F]
         activation = ACTIVATIONS[config.activation]
         features = MLP(config.hidden, activation, name="encoder")(glimpses)
         # Attention finds objects before they can be told apart: noisy codes would be given up.
@@ -162,10 +202,24 @@ class Appearance(nn.Module):
         return GaussianHead(config.appearance, initial=start, name="code")(features)
 
 
+def scopes(cover: Cover, images: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+    """What the objects before each step leave in sight, for boxes that are known: [B, K, H, W].
+
+    images: of `backgrounds.planes`; shift [B, K, 2] and scale [B, K, 1].
+    """
+    scope, found = jnp.ones_like(images[:, -1]), []
+    for t in range(shift.shape[1]):
+        found.append(scope)
+        seen = backgrounds.in_scope(images, scope)
+        scope = scope * (1 - cover(seen, shift[:, t], scale[:, t]))
+    return jnp.stack(found, axis=1)
+
+
 class Inference(nn.Module):
     """The amortised posterior over K steps."""
 
     config: ModelConfig
+    cover: Cover | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, noise: Noise) -> Posterior:
@@ -192,10 +246,12 @@ class Inference(nn.Module):
             length=config.max_objects,
             unroll=config.max_objects,  # a short loop: XLA fuses across its steps
         )
-        start = lstm_start(batch, config.lstm), jnp.zeros((batch, 3)), explained
+        scope = jnp.ones((batch, *config.canvas)) if config.scoped else None
+        start = lstm_start(batch, config.lstm), jnp.zeros((batch, 3)), explained, scope
         by_step = noise.replace(background=None)
-        _, box = steps(config, name="step")(start, by_step, image_gates, images, places)
-        q_appearance = Appearance(config, name="appearance")(images, box.shift, box.scale)
+        _, box = steps(config, self.cover, name="step")(start, by_step, image_gates, images, places)
+        appearance_of = Appearance(config, name="appearance")
+        q_appearance = appearance_of(images, box.shift, box.scale, box.scope)
         appearance = _sample(q_appearance, noise.appearance)
         q_background = background = None
         if config.background != "black":

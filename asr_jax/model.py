@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from asr_jax import backgrounds, boxes, compositing, generative, inference, random_keys
+from asr_jax.batches import checked, in_batches
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, default_weights
 from asr_jax.distributions import CountChain
 from asr_jax.images import check, to_float, warn_of_background
-from asr_jax.types import Latents, Layers, Posterior, Prior, Windows
+from asr_jax.types import Latents, Layers, Posterior, Prior, Scene, Windows
 
 Params = Any  # {"inference": ..., "prior": ..., "decoder": ...}
 
 _jit = functools.partial(jax.jit, static_argnums=0)  # of a method: the model is static
-
-
-@struct.dataclass
-class Scene:
-    """An explained or a generated image."""
-
-    canvas: jax.Array  # [B, H, W] or [B, H, W, C] in [0, 1]
-    count: jax.Array  # [B] number of objects
-    boxes: jax.Array  # [B, K, 4] pixels; those from `count` on mean nothing
-    # [B, H, W]  what is seen: 0 the background, t the object of box t = 1..K
-    mask: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +82,29 @@ class Model:
                 noise = inference.no_noise(len(pixels), self.config)
             else:
                 noise = inference.draw_noise(keys, self.config)
-            return self._inference.apply(params["inference"], to_float(pixels), noise)
+            module = inference.Inference(self.config, self.cover(params))
+            return module.apply(params["inference"], to_float(pixels), noise)
 
         return in_batches(one_batch, batch_size, keys, images)
+
+    def cover(self, params: Params) -> inference.Cover | None:
+        """What an object covers whose box is known, at its mean appearance; see `inference.Cover`.
+
+        None where no object lies over another.
+        """
+        if not self.config.scoped:
+            return None
+        params = jax.lax.stop_gradient(params)
+        look = {"params": params["inference"]["params"]["appearance"]}
+
+        def cover(planes, shift, scale):
+            planes, shift, scale = jax.lax.stop_gradient((planes, shift[:, None], scale[:, None]))
+            q = inference.Appearance(self.config).apply(look, planes, shift, scale)
+            latents = Latents(shift, scale, q.loc)
+            alpha = self._decoder.apply(params["decoder"], q.loc).alpha
+            return compositing.draw(Windows(alpha), latents, self.config.canvas).alpha[:, 0]
+
+        return cover
 
     def refine(
         self,
@@ -303,24 +312,3 @@ class Model:
     @property
     def _background(self):
         return backgrounds.Decoder(self.config)
-
-
-def in_batches(function: Callable, size: int | None, *arrays: Any) -> Any:
-    """function(*arrays), computed `size` rows at a time; the last row fills them up.
-
-    Arrays are [B, ...], or trees of such, or None; the last is one array.
-    """
-    total = len(arrays[-1])
-    if size is None or total <= size:
-        return function(*arrays)
-    batches = -(-total // size)
-    rows = jnp.minimum(jnp.arange(batches * size), total - 1).reshape(batches, size)
-    result = jax.lax.map(lambda mine: function(*jax.tree.map(lambda x: x[mine], arrays)), rows)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], result)
-
-
-def checked(batch_size: int | None) -> int | None:
-    """The batch_size; raises ValueError for one below 1."""
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    return batch_size

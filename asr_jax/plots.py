@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
-from asr_jax.model import Scene
+from asr_jax.types import Scene
 
 # One colour a step: told apart on black, in print and by colour-blind readers (Okabe-Ito).
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2", "#ffffff")

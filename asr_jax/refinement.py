@@ -22,12 +22,13 @@ import jax.numpy as jnp
 import optax
 
 from asr_jax import backgrounds, boxes, compositing, inference
+from asr_jax.batches import checked, in_batches
 from asr_jax.bound import elbo_terms, exact
 from asr_jax.config import whole
 from asr_jax.constraints.base import Constraint, check_names, default_weights, penalty, values
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float
-from asr_jax.model import Model, Params, checked, in_batches
+from asr_jax.model import Model, Params
 from asr_jax.types import Gaussian, Latents, Noise, Posterior
 
 LEARNING_RATE = 0.02  # of Adam, in shift and scale before tanh and sigmoid
@@ -146,12 +147,14 @@ def place(
     shift = posterior.shift.loc + posterior.shift.std * noise.shift  # [B, K, 2]
     scale = posterior.scale.loc + posterior.scale.std * noise.scale  # [B, K, 1]
     look = {"params": params["inference"]["params"]["appearance"]}
-    seen, background = images, None
+    seen, scope, background = images, None, None
     if model.config.coloured:
         seen = backgrounds.planes(images, backgrounds.median(images))
+    if model.config.scoped:
+        scope = inference.scopes(model.cover(params), seen, shift, scale)
     if posterior.background is not None:
         background = posterior.background.loc + posterior.background.std * noise.background
-    q = inference.Appearance(model.config).apply(look, seen, shift, scale)
+    q = inference.Appearance(model.config).apply(look, seen, shift, scale, scope)
     latents = Latents(shift, scale, q.loc + q.std * noise.appearance, background)
     return posterior.replace(appearance=q, latents=latents, windows=None)
 

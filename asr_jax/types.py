@@ -112,6 +112,17 @@ class Prior:
 
 
 @struct.dataclass
+class Scene:
+    """An explained or a generated image."""
+
+    canvas: jax.Array  # [B, H, W] or [B, H, W, C] in [0, 1]
+    count: jax.Array  # [B] number of objects
+    boxes: jax.Array  # [B, K, 4] pixels; those from `count` on mean nothing
+    # [B, H, W]  what is seen: 0 the background, t the object of box t = 1..K
+    mask: jax.Array | None = None
+
+
+@struct.dataclass
 class Terms:
     """The objective taken apart, one value an image, in nats (constraints: in their own unit)."""
 

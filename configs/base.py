@@ -275,7 +275,7 @@ def colour(config: ConfigDict, background: str) -> None:
     config.model.background = "colour"
     config.model.compositing = "over"
     config.model.likelihood = "gaussian"
-    config.model.sigma = 0.3  # with 0.15 blurred shapes pay for objects on top of them
+    config.model.sigma = 0.2  # at 0.3 an object of which little is seen does not pay
     # Until shapes are sharp, a second blob on a blob pays more than any price on counts: higher
     # ones make q(n) swing.
     config.constraints.largest = 100.0

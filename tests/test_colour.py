@@ -8,10 +8,22 @@ from PIL import Image
 from scipy.special import expit, log_expit, logsumexp
 from scipy.stats import norm
 
-from asr_jax import ModelConfig, boxes, compositing, elbo, fit, iwae
+from asr_jax import (
+    ModelConfig,
+    attention,
+    backgrounds,
+    boxes,
+    compositing,
+    elbo,
+    fit,
+    inference,
+    iwae,
+    refinement,
+)
 from asr_jax.backgrounds import enlarged, median, planes
 from asr_jax.bound import elbo_terms
 from asr_jax.images import check
+from asr_jax.networks import extract_patches
 from asr_jax.types import Latents, Layers, Windows
 from experiments.run.report import taken_apart
 from tests.small import BATCH, CANVAS, image_keys, small_model, small_params
@@ -45,12 +57,12 @@ def random_layers(channels=3, batch=2, steps=3, canvas=(4, 5), seed=0):
 
 def shares(alpha, n):
     """What the background and each of the first n objects has of a pixel: [B, 1 + n, H, W]."""
-    clear = [np.prod(1 - alpha[:, t + 1 : n], axis=1) for t in range(-1, n)]
-    return np.stack([clear[0], *(alpha[:, t] * clear[t + 1] for t in range(n))], axis=1)
+    scope = [np.prod(1 - alpha[:, :t], axis=1) for t in range(n + 1)]
+    return np.stack([scope[n], *(alpha[:, t] * scope[t] for t in range(n))], axis=1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_later_objects_lie_over_earlier_ones_and_the_background(channels):
+def test_earlier_objects_lie_over_later_ones_and_the_background(channels):
     alpha, colour, behind = random_layers(channels)
     layers = Layers(jnp.float32(alpha), jnp.float32(alpha[:, :, None] * colour))
     got = compositing.canvases(layers, jnp.float32(behind), (0, 2, 3))
@@ -110,6 +122,88 @@ def test_the_median_of_large_images_is_of_a_grid():
     assert median(jnp.asarray(image)) == 1
 
 
+def test_places_in_scope_have_the_ink_that_is_left_of_their_patches():
+    rng = np.random.default_rng(4)
+    contrast, scope = rng.random((2, 3, 20, 13))
+    ink = rng.random((3, 3 * 2))  # 20 x 13 pixels: 3 x 2 places
+    places = attention.Places(features=None, votes=None, ink=jnp.float32(ink))
+    got = attention.in_scope(places, jnp.float32(contrast), jnp.float32(scope))
+    before, left = (
+        np.asarray(extract_patches(jnp.float32(x), attention.PATCH, attention.STRIDE)).mean(-1)
+        for x in (contrast, contrast * scope)
+    )
+    expected = ink * (left / (before + 1e-3)).reshape(3, -1)
+    np.testing.assert_allclose(got.ink, expected, rtol=1e-5)
+
+
+def test_planes_in_scope_lose_contrast_and_keep_colours():
+    rng = np.random.default_rng(5)
+    seen, scope = rng.random((2, 4, 5, 6)), rng.random((2, 5, 6))
+    got = backgrounds.in_scope(jnp.float32(seen), jnp.float32(scope))
+    np.testing.assert_allclose(got[:, :3], np.float32(seen[:, :3]))
+    np.testing.assert_allclose(got[:, 3], seen[:, 3] * scope, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size, middle", [(6, slice(2, 4)), (9, slice(4, 5)), (24, slice(9, 15))])
+def test_what_has_the_colour_of_the_middle_is_alike(size, middle):
+    glimpses = np.random.default_rng(6).random((2, 3, size, size))
+    colour = glimpses[..., middle, middle].mean((-2, -1), keepdims=True)
+    apart = np.square(glimpses - colour).sum(1)
+    got = inference.likeness(jnp.float32(glimpses))
+    np.testing.assert_allclose(got, np.exp(-apart / (2 * 0.2**2)), rtol=1e-4, atol=1e-6)
+    flat = jnp.broadcast_to(jnp.float32(colour), glimpses.shape)
+    np.testing.assert_allclose(inference.likeness(flat), 1)
+
+
+def test_scopes_are_what_objects_before_leave():
+    rng = np.random.default_rng(7)
+    alpha, seen = rng.random((2, 3, 5, 6)), rng.random((2, 4, 5, 6))
+    looks = []
+
+    def cover(planes, shift, scale):  # the shift says which object it is
+        looks.append(planes)
+        return jnp.float32(alpha[:, int(shift[0, 0])])
+
+    shift = jnp.broadcast_to(jnp.arange(3.0)[None, :, None], (2, 3, 2))
+    got = inference.scopes(cover, jnp.float32(seen), shift, jnp.zeros((2, 3, 1)))
+    expected = np.stack([np.prod(1 - alpha[:, :t], axis=1) for t in range(3)], axis=1)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    for t, planes_then in enumerate(looks):
+        np.testing.assert_allclose(planes_then[:, 3], seen[:, 3] * expected[:, t], atol=1e-6)
+
+
+def test_appearance_at_the_posteriors_own_boxes_is_its_own():
+    """Scopes are computed step by step in inference, and from known boxes in refinement."""
+    params, images = small_params(MODEL), jnp.asarray(colour_images())
+    posterior = MODEL.posterior(params, None, images)
+    noise = inference.no_noise(BATCH, MODEL.config)
+    again = refinement.place(params, images, posterior, noise, model=MODEL)
+    np.testing.assert_allclose(again.appearance.loc, posterior.appearance.loc, rtol=1e-4, atol=1e-6)
+
+
+def test_what_an_object_covers_no_later_one_sees():
+    """An opaque first object: light that it covers does not change what the second looks like."""
+    config, params = MODEL.config, small_params(MODEL)
+    images = colour_images()
+    covered = np.zeros((BATCH, *CANVAS), np.float32)
+    covered[:, :, :6] = 1  # the left half
+
+    def codes(images):
+        seen = planes(jnp.asarray(images), jnp.full((BATCH, 3), 0.5))
+        shift = jnp.zeros((BATCH, 2, 2)).at[..., 0].set(-0.5)  # in the left half
+        scope = jnp.stack([jnp.ones_like(covered), 1 - covered], axis=1)
+        grey = seen.at[:, :-1].set(0.5)  # colours are seen wherever they are
+        look = {"params": params["inference"]["params"]["appearance"]}
+        appearance = inference.Appearance(config)
+        return appearance.apply(look, grey, shift, jnp.full((BATCH, 2, 1), -2.0), scope).loc
+
+    other = images.copy()
+    other[:, :, :6] = 1 - other[:, :, :6] ** 2
+    before, after = codes(images), codes(other)
+    assert (before[:, 0] != after[:, 0]).any()
+    np.testing.assert_allclose(before[:, 1], after[:, 1], rtol=1e-5)
+
+
 def gaussian_log_p(images, canvas, sigma):
     return norm.logpdf(np.float64(images), canvas, sigma).reshape(len(images), -1).sum(1)
 
@@ -125,9 +219,11 @@ def parts(model, params, keys, images):
     posterior, prior, layers, behind = jax.tree.map(
         lambda x: np.asarray(x, np.float64), (posterior, prior, layers, behind)
     )
-    canvas, found = behind, [behind]
-    for t in range(layers.alpha.shape[1]):
-        canvas = layers.light[:, t] + (1 - layers.alpha[:, t, None]) * canvas
+    found = []
+    for n in range(layers.alpha.shape[1] + 1):
+        canvas = behind
+        for t in reversed(range(n)):  # from the back to the front
+            canvas = layers.light[:, t] + (1 - layers.alpha[:, t, None]) * canvas
         found.append(canvas)
     found = np.stack(found, axis=1)
     found = found[:, :, 0] if model.config.channels == 1 else np.moveaxis(found, 2, -1)
