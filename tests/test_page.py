@@ -1,6 +1,7 @@
 """What the results' page says of what is kept."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -67,6 +68,30 @@ def test_the_page_shows_ours_beside_the_papers_every_seed_and_every_failure(tmp_
     assert "| AIR-pPrior | not yet run | 12 |" in text and "| without F3 | not yet run |" in text
     assert "](figures/mnist13-curves.png)" in text and "mnist14-curves" not in text
     assert "configs/mnist13.py:air,known --config.seeds=3" in text and "`results/`" in text
+
+
+def test_what_others_have_published_stands_below_ours():
+    table = next(table for table in rows.TABLES["colour"] if table.name == "colour_dsprites")
+    results = {row: NONE for part in rows.TABLES.values() for t in part for row in t.rows}
+    asr = next(row for row in table.rows if row.label == "AIR-ASR")
+    ours = result(-8000.0, 0.96, 20.0, 0.8, mask_miou=0.85, fg_ari=0.91)
+    results[asr] = store.Results({0: ours}, {})
+    text = page.page(rows.TABLES, results, Path("results"), Path("figures"), beside=Path())
+    assert "**-8000.0** | **0.960** | **20.0** | **0.800** | **0.850** | **0.910** |" in text
+    assert "| *MONet* | *published* |  |  |  |  |  |  |  | *0.904 ± 0.008* |" in text
+    assert "ahead of MONet's published FG-ARI. Our AIR-ASR is not ahead of Slot" in text.replace(
+        "\n", " "
+    )
+    (said,) = page.verdict(table, results, table.columns)
+    assert "paper" not in said and "No baseline" not in said  # none has run
+
+
+def test_rows_on_other_scenes_are_not_compared():
+    table = next(table for table in rows.TABLES["colour"] if table.name == "colour_mnist")
+    asr, noise, grid = table.rows
+    one = finals((-8000.0, 0.96, 20.0, 0.8)), finals((-9000.0, 0.99, 10.0, 0.9))
+    columns = ("nelbo", "acc", "se", "miou")
+    assert page.verdict(table, {asr: one[0], noise: one[1], grid: NONE}, columns) == []
 
 
 def test_the_papers_cells():

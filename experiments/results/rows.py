@@ -1,4 +1,4 @@
-"""The rows of the paper's tables, and of an ablation."""
+"""The rows of the paper's tables, of one in colour, and of an ablation."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ class Table(NamedTuple):
     title: str
     rows: tuple[Row, ...]
     seeds: int | None = None  # how many its rows have; None: as many as are asked for
+    columns: tuple[str, ...] = ()  # measures; empty: those that the paper has
+
+
+METHODS = {"air": "AIR", "pprior": "AIR-pPrior", "asr": "AIR-ASR"}
+OF_COLOUR = ("nelbo", "acc", "se", "miou", "mask_miou", "fg_ari")
 
 
 def _number(name: str, counts: str) -> Table:
@@ -61,8 +66,11 @@ def _number(name: str, counts: str) -> Table:
 
 
 def _overlap(name: str, title: str) -> Table:
-    labels = {"air": "AIR", "pprior": "AIR-pPrior", "asr": "AIR-ASR"}
-    return Table(name, title, tuple(Row(label, name, arg) for arg, label in labels.items()))
+    return Table(name, title, tuple(Row(label, name, arg) for arg, label in METHODS.items()))
+
+
+def _colour(name: str, title: str, rows: Sequence[Row]) -> Table:
+    return Table(name, title, tuple(rows), columns=OF_COLOUR)
 
 
 def _ablation(data: str, epochs: int, title: str, names: Sequence[str]) -> Table:
@@ -91,6 +99,22 @@ TABLES = {
     "overlap": (
         _overlap("mnist3", "Multi-MNIST-3: three digits"),
         _overlap("dsprites3", "Multi-dSprites-3: three shapes"),
+    ),
+    "colour": (
+        _colour(
+            "colour_dsprites",
+            "Multi-dSprites, coloured on grey: 2 to 5 shapes",
+            [Row(label, "colour_dsprites", method) for method, label in METHODS.items()],
+        ),
+        _colour(
+            "colour_mnist",
+            "Coloured digits: 1 or 3, in front of one colour, noise, or a grid",
+            [
+                Row("AIR-ASR", "colour_mnist", "asr"),
+                Row("AIR-ASR, noise", "colour_mnist", "asr,noise"),
+                Row("AIR-ASR, grid", "colour_mnist", "asr,grid"),
+            ],
+        ),
     ),
     "ablation": (
         _ablation("mnist3", 6, "Multi-MNIST-3: F1 to F7", [f"F{i}" for i in range(1, 8)]),

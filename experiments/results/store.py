@@ -102,7 +102,7 @@ def check_scenes(run: Path | None, row: Row, results: Path) -> None:
     """
     wanted = json.loads(row.config().to_json())["data"]
     own = ("data_dir", "digits_dir")  # of a machine
-    for other in sorted(results.glob(f"{row.data}-*/config.json")):
+    for other in sorted(results.glob(f"{row.data.replace('_', '-')}-*/config.json")):
         known = read_config(other.parent)
         about = {name: value for name, value in known["data"].items() if name not in own}
         if any(wanted.get(name) != value for name, value in about.items()):
