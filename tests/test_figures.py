@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import asr_jax
-from experiments.results import figures, store
+from experiments.results import figures, rows, store
 from experiments.run import finished
 from experiments.run.from_config import from_config
 from tests.kept import AIR, ASR, KNOWN, TABLE, leave, result
@@ -63,6 +63,35 @@ def test_a_figure_shows_what_comes_with_the_package_or_the_first_run_that_is_her
     assert list(shown) == ["AIR (seed\N{NO-BREAK SPACE}2)", "AIR-ASR"]
     assert shown["AIR-ASR"].run.name == "mnist13-asr" and shown["AIR-ASR"].seed == 0
     assert (drawn / "figures" / "mnist13-samples.png").exists()
+
+
+def test_objects_in_colour_are_taken_apart_and_rows_on_the_same_scenes_compared(
+    tmp_path, monkeypatch
+):
+    table = next(table for table in rows.TABLES["colour"] if table.name == "colour_mnist")
+    asr, noise, grid = table.rows
+    for row in (asr, noise):
+        final = result(-8000.0, 1.0, 22.0, 0.8)
+        leave(tmp_path / "runs" / f"{row.name}-seed0", row, 0, final)
+        store.keep(row, tmp_path / "runs", tmp_path / "results")
+    compared, apart = [], []
+    monkeypatch.setattr(
+        finished,
+        "load",
+        lambda run: finished.Finished(
+            from_config((asr if "noise" not in run.name else noise).config(0)), 0, "abc", None, {}
+        ),
+    )
+    monkeypatch.setattr(
+        figures, "side_by_side", lambda loaded: compared.append([*loaded]) or (Figure(), Figure())
+    )
+    monkeypatch.setattr(
+        figures, "taken_apart", lambda one, row: apart.append(row.label) or Figure()
+    )
+    figures.draw(table, tmp_path / "runs", tmp_path / "results", tmp_path / "figures")
+    assert compared == [["AIR-ASR"]] and apart == ["AIR-ASR", "AIR-ASR, noise"]
+    names = {file.name for file in (tmp_path / "figures").iterdir()}
+    assert {"colour-mnist-asr-apart.png", "colour-mnist-asr-noise-apart.png"} <= names
 
 
 def test_a_figure_that_cannot_be_drawn_stays_as_it_is(drawn, capsys):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import asr_jax
 from asr_jax import plots
 from experiments.results import rows, store
-from experiments.run import finished
+from experiments.run import finished, report
 from experiments.run.evaluation import samples
 from experiments.run.finished import Finished
 
@@ -64,7 +64,8 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
     """The page's figures of a table, <table>*.png; one that cannot be drawn here stays as it is.
 
     Curves and counts need what is kept of the runs; reconstructions and samples, a run of every row
-    that has results or, where there is no figure yet, of some.
+    that has results or, where there is no figure yet, of some. What AIR-ASR's objects in colour are
+    made of, <row>-apart.png, needs its run.
     """
     figures.mkdir(parents=True, exist_ok=True)
     finals = {row: store.read(results, row).finals for row in table.rows}
@@ -81,9 +82,13 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
     if counts:
         plots.confusions(counts).savefig(figures / f"{table.name}-counts.png", dpi=DPI)
 
-    reconstructions = figures / f"{table.name}.png"
+    first, reconstructions = table.rows[0].config(), figures / f"{table.name}.png"
     try:
         here = {row: _run(row, of_seeds, runs_folder) for row, of_seeds in finals.items()}
+        for row, run in here.items():
+            if run and run.run.method == "asr" and run.run.model.config.coloured:
+                taken_apart(run, row).savefig(figures / f"{row.name}-apart.png", dpi=DPI)
+        here = {row: run for row, run in here.items() if row.config().data == first.data}
         missing = [row for row, run in here.items() if run is None and finals[row]]
         shown = {_label(row, run): run for row, run in here.items() if run}
         if shown and not (missing and reconstructions.exists()):
@@ -92,6 +97,12 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
             sampled.savefig(figures / f"{table.name}-samples.png", dpi=DPI)
     except ValueError as error:  # scenes or checkpoints are not here
         print(f"warning: {reconstructions} stays as it is: {error}", file=sys.stderr)
+
+
+def taken_apart(one: Finished, row: rows.Row) -> Figure:
+    """What the first held-out scenes are made of."""
+    images = finished.scenes(one).test.image[:SHOWN] / np.float32(255)
+    return report.taken_apart(one.run.model, one.params, images, f"{row.label}: held-out scenes")
 
 
 def _run(row: rows.Row, finals: Mapping[int, dict], runs_folder: Path) -> Finished | None:

@@ -88,10 +88,20 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
     said = (textwrap.fill(text, 118) + "\n" for text in verdict(table, results, columns))
     parts = [f"### {table.title}\n", markdown(heads, lines), *said]
     for end, caption in FIGURES.items():
-        figure = figures / f"{table.name}{end}.png"
-        if figure.exists():
-            parts.append(f"![{caption}]({_from(beside, figure)})\n\n{caption}\n")
+        parts += _figure(figures / f"{table.name}{end}.png", caption, beside)
+    for row in table.rows:
+        caption = (
+            f"{row.label}: image, explanation, masks, background, and the objects, front first."
+        )
+        parts += _figure(figures / f"{row.name}-apart.png", caption, beside)
     return "\n".join([*parts, _details(table, results, columns)])
+
+
+def _figure(figure: Path, caption: str, beside: Path) -> list[str]:
+    """A figure with its caption, if it is there."""
+    if not figure.exists():
+        return []
+    return [f"![{caption}]({_from(beside, figure)})\n\n{caption}\n"]
 
 
 def _from(folder: Path, path: Path) -> str:
