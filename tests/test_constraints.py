@@ -260,6 +260,21 @@ def test_bounds_in_pixels_are_checked():
             overlap_constraints(tight=tight)
 
 
+def test_a_side_is_no_reason_to_count_one_more():
+    """Smaller objects lower F of `side`, and objects that do not exist do not."""
+    (side,) = (c for c in overlap_constraints(side=12.0) if c.name == "side")
+    q = posterior([[(10, 10, 14), (30, 30, 11)]] * 2)
+
+    def f(logits, scale):
+        latents = q.latents.replace(scale=scale)
+        changed = q.replace(presence_logits=logits, latents=latents)
+        return values([side], changed, CANVAS)["side"].sum()
+
+    counts, sizes = jax.grad(f, (0, 1))(jnp.ones((2, 2)), q.latents.scale)
+    np.testing.assert_array_equal(counts, 0)
+    assert (sizes > 0).all()
+
+
 def test_sides_that_no_image_can_have_are_refused():
     q = posterior([[(20, 20, 12)]], canvas=(50, 40))
     message = (

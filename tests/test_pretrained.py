@@ -13,7 +13,7 @@ from asr_jax.config import from_fields
 from data_gen import multi_dsprites
 from tests.small import small_model, small_params
 
-SETTINGS = ("dsprites3", "mnist13", "mnist24", "mnist3")
+SETTINGS = ("dsprites3", "mnist13", "mnist14", "mnist24", "mnist3")
 
 
 @pytest.fixture

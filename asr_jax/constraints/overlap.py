@@ -103,8 +103,13 @@ class Similar:
 
 
 def sides(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
-    """E sum_i s_i and E n -> [B, 2], whose means `Larger` divides."""
+    """E sum_i s_i and E n -> [B, 2], whose means `Larger` divides.
+
+    Who exists is a fact here, without a gradient: one more object that is small, and hidden behind
+    another, would lower the mean side of all.
+    """
     _, side, exists = _pixels(posterior, canvas)
+    exists = jax.lax.stop_gradient(exists)
     return jnp.stack([jnp.sum(exists * side, axis=1), jnp.sum(exists, axis=1)], axis=-1)
 
 

@@ -16,10 +16,8 @@ from configs.base import TOLERANCES, balance_tolerance
 from data_gen import user_scenes
 
 SAMPLE = 200  # images that are looked at for their background
-EVEN = (
-    10  # of 255: the standard deviation, over the frame of an image, of a background of one colour
-)
-SIGMA = 0.3  # of a pixel around its colour, from 0 to 1
+EVEN = 10  # of 255: standard deviation over the frame of an image whose background has one colour
+SIGMA = 0.2  # of a pixel around its colour, from 0 to 1
 LEAST = 4  # images: two to learn from, two to measure
 BATCH = 64
 STEPS = {True: 6_000, False: 7_500}  # of training, by whether the count is known
