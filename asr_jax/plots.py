@@ -84,13 +84,10 @@ def taken_apart(
     """
     nobody, present = np.zeros(len(images), int), np.asarray(scene.count, int)
     everyone = np.ones(len(images), bool)
-    palette = np.array([to_rgb(colour) for colour in ("#000000", *COLOURS)])
-    mask = np.asarray(scene.mask, int)
-    masks = palette[np.where(mask > 0, (mask - 1) % len(COLOURS) + 1, 0)]
     rows = {  # label -> pictures, boxes that are drawn, where there is one
         "image": (images, nobody, everyone),
         "inferred": (scene.canvas, present, everyone),
-        "masks": (masks, nobody, everyone),
+        "masks": (masks(scene.mask), nobody, everyone),
         "background": (background, nobody, everyone),
     }
     for t in range(max(1, present.max())):
@@ -104,6 +101,13 @@ def taken_apart(
             draw_scene(cell, picture, scene.boxes[i], int(counts[i]))
     figure.suptitle(plain(title), fontsize=11)
     return figure
+
+
+def masks(mask: np.ndarray) -> np.ndarray:
+    """Masks [B, H, W] in the colours of their objects' boxes, on black: [B, H, W, 3]."""
+    palette = np.array([to_rgb(colour) for colour in ("#000000", *COLOURS)])
+    mask = np.asarray(mask, int)
+    return palette[np.where(mask > 0, (mask - 1) % len(COLOURS) + 1, 0)]
 
 
 def samples(scene: Scene, title: str = "") -> Figure:

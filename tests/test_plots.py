@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -206,6 +206,12 @@ def test_every_figure_of_the_module_is_tried_with_dollar_signs():
     assert {name for name, f in functions if f.__annotations__.get("return") == "Figure"} == set(
         FIGURES
     )
+
+
+def test_masks_have_the_colours_of_their_boxes():
+    mask = np.array([[[0, 1], [2, 9]]])  # there are eight colours: the ninth object has the first
+    first, second = (to_rgb(colour) for colour in plots.COLOURS[:2])
+    np.testing.assert_allclose(plots.masks(mask), [[[(0, 0, 0), first], [second, first]]])
 
 
 def test_images_are_taken_apart_in_columns():

@@ -50,7 +50,12 @@ def side_by_side(
         sampled["data"] = asr_jax.Scene(images, test.count[: len(images)], test.box[: len(images)])
     for label, one in loaded.items():
         model = one.run.model
-        explained[label] = jax.device_get(model.reconstruct(one.params, images))
+        scene = explained[label] = jax.device_get(model.reconstruct(one.params, images))
+        if model.config.coloured:
+            nothing = np.zeros_like(scene.count)
+            explained[f"{label}: masks"] = asr_jax.Scene(
+                plots.masks(scene.mask), nothing, scene.boxes
+            )
         if refine:
             refined = model.reconstruct(
                 one.params, images, refine=refine, constraints=one.run.constraints
