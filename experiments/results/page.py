@@ -204,9 +204,11 @@ def _ablation(table: Table, results: Mapping[Row, Results]) -> str:
         lines.append([row.label, *cells, *(f"{final[name]:.3f}" for name in own)])
     epochs = table.rows[0].config().train.epochs
     commands = _code(row.shown(seeds=1) for row in table.rows)
+    begun = any(results[row].finals or results[row].failed for row in table.rows)
+    heads = ["", *(HEADS[name] for name in names), *own]
     parts = [
         f"### {table.title} ({epochs} epochs)\n",
-        markdown(["", *(HEADS[name] for name in names), *own], lines),
+        markdown(heads, lines) if begun else "Not yet run in this state.\n",
         f"<details><summary>The commands</summary>\n\n{commands}\n</details>\n",
     ]
     return "\n".join(parts)
