@@ -18,6 +18,7 @@ from asr_jax.types import Gaussian
 
 PATCH, STRIDE = 8, 6  # pixels; neighbouring patches share two rows or columns
 MEAN_SHIFTS = 3  # moves of a proposed centre to the votes that are near it
+LITTLE = 0.01  # ink that is as good as none
 EDGE = 0.98  # a centre's largest coordinate: the shift of 1 is infinite
 
 
@@ -125,6 +126,16 @@ def in_scope(places: Places, contrast: jax.Array, scope: jax.Array) -> Places:
 
     left = mean(contrast * scope) / (mean(contrast) + 1e-3)
     return places.replace(ink=places.ink * left)
+
+
+def left(places: Places, config: ModelConfig) -> jax.Array:
+    """How much is left to explain: [B, 2], logs of the largest ink of a place, and of all ink.
+
+    All ink is in objects: that of a bright one of the side that the prior expects is 1.
+    """
+    places_of_one = np.prod(half_side(config) * config.canvas[::-1] / STRIDE)
+    all_ink = places.ink.sum(-1) / places_of_one
+    return jnp.log(jnp.stack([places.ink.max(-1), all_ink], axis=-1) + LITTLE)
 
 
 def explains(places: Places, centre: jax.Array, config: ModelConfig) -> jax.Array:

@@ -128,7 +128,10 @@ class InferenceStep(nn.Module):
             start["kernel_init"] = SMALL  # what is proposed is good as it is
 
         if config.count is None:
-            hidden = nn.relu(nn.Dense(config.head, name="presence_hidden")(seen))
+            facts = seen
+            if scope is not None:  # attention may look where nothing is
+                facts = jnp.concatenate([seen, attention.left(places, config)], axis=-1)
+            hidden = nn.relu(nn.Dense(config.head, name="presence_hidden")(facts))
             logits = nn.Dense(1, name="presence")(hidden)[:, 0]  # [B]
         else:
             logits = jnp.zeros(h.shape[:1])  # set by `known_presence` after the scan

@@ -22,7 +22,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.c_min, config.constraints.c_max = 8.0, 27.0
     config.constraints.side = 16.7
     config.model.window = 24  # the largest shape has 26 pixels
-    config.train.epochs = 20
+    config.train.epochs = 16
     presets = {"coloured": coloured} | base.COUNTED
     return base.apply(config, argument, presets)
 

@@ -136,6 +136,16 @@ def test_places_in_scope_have_the_ink_that_is_left_of_their_patches():
     np.testing.assert_allclose(got.ink, expected, rtol=1e-5)
 
 
+def test_what_is_left_is_the_largest_ink_and_all_of_it_in_objects():
+    ink = np.random.default_rng(8).random((3, 6))
+    places = attention.Places(features=None, votes=None, ink=jnp.float32(ink))
+    side = 12 * expit(MODEL.config.scale_prior[0])  # pixels, of a canvas of 12 x 12 or more
+    assert min(CANVAS) == 12
+    objects = ink.sum(1) / (side / attention.STRIDE) ** 2
+    expected = np.log(np.stack([ink.max(1), objects], axis=1) + 0.01)
+    np.testing.assert_allclose(attention.left(places, MODEL.config), expected, rtol=1e-5)
+
+
 def test_planes_in_scope_lose_contrast_and_keep_colours():
     rng = np.random.default_rng(5)
     seen, scope = rng.random((2, 4, 5, 6)), rng.random((2, 5, 6))
