@@ -60,6 +60,12 @@ def sums(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
     return totals[:, jnp.array(counts)]
 
 
+def scopes(alpha: jax.Array) -> jax.Array:
+    """What the objects before each leave in sight, prod_{i < t} (1 - a_i); alpha: [B, K, ...]."""
+    clear = jnp.cumprod(1 - alpha, axis=1)
+    return jnp.concatenate([jnp.ones_like(alpha[:, :1]), clear[:, :-1]], axis=1)
+
+
 def exist(layers: Layers, presence: jax.Array) -> Layers:
     """Layers as far as their objects exist, by presence [B, K] in [0, 1]."""
 
@@ -77,11 +83,9 @@ def mask(layers: Layers, compositing: str) -> jax.Array:
     """
     alpha = layers.alpha
     if compositing == "over":
-        scope, shares = jnp.ones_like(alpha[:, 0]), []
-        for t in range(alpha.shape[1]):
-            shares.append(alpha[:, t] * scope)
-            scope = scope * (1 - alpha[:, t])
-        shares = jnp.stack([scope, *shares], axis=1)
+        scope = scopes(alpha)
+        rest = scope[:, -1:] * (1 - alpha[:, -1:])
+        shares = jnp.concatenate([rest, alpha * scope], axis=1)
     else:
         rest = jnp.maximum(1 - alpha.sum(1, keepdims=True), 0)
         shares = jnp.concatenate([rest, alpha], axis=1)  # [B, 1 + K, H, W]

@@ -22,7 +22,8 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.c_min, config.constraints.c_max = 8.0, 27.0
     config.constraints.side = 16.7
     config.model.window = 24  # the largest shape has 26 pixels
-    config.train.epochs = 16
+    config.constraints.visible = float(config.data.min_visible)
+    config.constraints.tolerances.visible = base.TOLERANCES["visible"]
     presets = {"coloured": coloured} | base.COUNTED
     return base.apply(config, argument, presets)
 

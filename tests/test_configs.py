@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from asr_jax import counted_constraint, number_constraints, overlap_constraints
+from asr_jax import (
+    counted_constraint,
+    number_constraints,
+    overlap_constraints,
+    visible_constraint,
+)
 from asr_jax.constraints import default_tolerances
 from configs import (
     air02,
@@ -317,7 +322,7 @@ def test_a_constraint_without_a_weight_is_only_reported():
 
 def test_tolerances_are_those_that_the_constraints_carry():
     of_counts = (*number_constraints((1, 3)), counted_constraint())
-    constraints = (*of_counts, *overlap_constraints(side=12.0))
+    constraints = (*of_counts, *overlap_constraints(side=12.0), visible_constraint())
     assert default_tolerances(constraints) == base.TOLERANCES
 
 

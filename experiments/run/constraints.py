@@ -76,7 +76,8 @@ def _constraints(
     visible = ()
     if settings.visible:
         try:
-            visible = (asr_jax.visible_constraint(settings.visible),)
+            over = model.compositing == "over"
+            visible = (asr_jax.visible_constraint(settings.visible, over),)
         except ValueError as error:
             raise ValueError(f"config.constraints.visible: {error}") from error
     return counted + number + asr_jax.overlap_constraints(*bounds) + visible
