@@ -18,7 +18,7 @@ OPEN = {
         *("max_objects", "count", "window", "scale_prior", "count_gap_weight"),
         *("channels", "background", "compositing", "likelihood", "sigma"),
     ),
-    "constraints": ("counts", "c_min", "c_max", "epsilon", "side"),
+    "constraints": ("counts", "c_min", "c_max", "epsilon", "side", "visible"),
     "train": ("batch_size", "epochs", "count_mix_until"),
 }
 

@@ -71,6 +71,9 @@ def test_images_of_other_kinds():
     assert (found["model.channels"], found["model.background"]) == (3, "colour")
     assert found["model.compositing"] == "over" and found["train.batch_size"] == 16
     assert found["data.test_size"] == 2
+    assert found["constraints.visible"] == 0 and "visible" not in found["constraints.tolerances"]
+    over = of(choices.choices(coloured, objects(overlap=True, size=(10, 30))))
+    assert over["constraints.visible"] == 10 and "visible" in over["constraints.tolerances"]
     many = of(choices.choices(SEEN._replace(number=10**7), objects(count=1)))
     assert many["train.epochs"] == 1 and many["data.test_size"] == 1_000
 

@@ -144,6 +144,9 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
     if images.counted and not known:
         names = ["counted", *names]
         together += f"; {images.counted} images are counted"
+    hidden = objects.overlap and not known and images.background != "black"
+    if hidden:
+        names.append("visible")
     of_prior = [f"F{i}" for i in range(1, 6) if f"F{i}" in names] if known else []
     inferred = "count is known" if known else "count is inferred"
     return [
@@ -176,6 +179,11 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
         Choice("constraints.c_max", float(high), size),
         Choice("constraints.epsilon", float(high - low), "pixels, as objects.size differ"),
         Choice("constraints.side", float(middle), "pixels, middle of objects.size"),
+        Choice(
+            "constraints.visible",
+            low * low / 10 if hidden else 0.0,
+            "pixels, a tenth of the smallest box" if hidden else "nothing hides an object too many",
+        ),
         Choice("data.test_size", test, f"of {images.number} images"),
         Choice("train.batch_size", batch, f"of {train} images to learn from"),
         Choice("train.epochs", math.ceil(STEPS[known] * batch / train), f"{STEPS[known]} steps"),
