@@ -19,7 +19,8 @@ fields = dict(field.split("=") for field in {FIELDS!r})
 own = {{"data.digits_dir": fields.pop("data.digits_dir")}}
 own |= {{name: ast.literal_eval(value) for name, value in fields.items()}}
 row = rows.Row("AIR-ASR", "mnist13", "asr", tuple(own.items()))
-rows.TABLES = dict(number=(rows.Table("mnist13", "digits", (row,)),), overlap=(), ablation=())
+table = rows.Table("mnist13", "digits", (row,))
+rows.TABLES = dict(number=(table,), overlap=(), colour=(), ablation=())
 main(tables.tables)
 """
 
