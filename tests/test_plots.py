@@ -208,6 +208,17 @@ def test_every_figure_of_the_module_is_tried_with_dollar_signs():
     )
 
 
+def test_a_curve_below_zero_is_seen():
+    """The first points are far above the rest: those set no limit."""
+    nelbo = np.concatenate([[5e4, 1e3], np.linspace(-7000, -8000, 18)])
+    figure = plots.curves({"a": [{"step": np.arange(20), "nelbo": nelbo}]}, "title")
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "linear"
+    low, high = axes.get_ylim()
+    assert -8100 < low < -8000 and -7000 < high < -6900
+    saved(figure)
+
+
 def test_masks_have_the_colours_of_their_boxes():
     mask = np.array([[[0, 1], [2, 9]]])  # there are eight colours: the ninth object has the first
     first, second = (to_rgb(colour) for colour in plots.COLOURS[:2])
