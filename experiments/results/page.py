@@ -140,10 +140,19 @@ def verdict(table: Table, results: Mapping[Row, Results], columns: Sequence[str]
             if not behind
             else f"Our AIR-ASR is not ahead of the paper's in {_names(behind)}."
         )
-    for label, published in PUBLISHED.get(table.name, {}).items():
-        for name, value in _numbers(published).items():
-            ahead = "ahead of" if better(name, means[asr][name], value) else "not ahead of"
-            sentences.append(f"Our AIR-ASR is {ahead} {label}'s published {HEADS[name]}.")
+    published = {
+        (label, name): better(name, means[asr][name], value)
+        for label, texts in PUBLISHED.get(table.name, {}).items()
+        for name, value in _numbers(texts).items()
+    }
+    for ahead, words in ((True, "ahead of"), (False, "not ahead of")):
+        those = [
+            f"{HEADS[name]} of {label}"
+            for (label, name), is_so in published.items()
+            if is_so == ahead
+        ]
+        if those:
+            sentences.append(f"Our AIR-ASR is {words} the published {_listed(those)}.")
     others = {row: of_row for row, of_row in means.items() if row is not asr and of_row}
     for row, of_row in others.items():
         lost = [name for name in columns if better(name, of_row[name], means[asr][name])]
@@ -254,4 +263,9 @@ def _code(lines) -> str:
 
 
 def _names(columns: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(map(HEADS.get, columns[:-1])), HEADS[columns[-1]]]))
+    return _listed([HEADS[name] for name in columns])
+
+
+def _listed(words: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
