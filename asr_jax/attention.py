@@ -124,8 +124,8 @@ def in_scope(places: Places, contrast: jax.Array, scope: jax.Array) -> Places:
     def mean(images):  # of each patch
         return (rows @ images @ columns.T).reshape(len(images), -1)  # [B, P]
 
-    left = mean(contrast * scope) / (mean(contrast) + 1e-3)
-    return places.replace(ink=places.ink * left)
+    share = mean(contrast * scope) / (mean(contrast) + 1e-3)
+    return places.replace(ink=places.ink * share)
 
 
 def left(places: Places, config: ModelConfig) -> jax.Array:
