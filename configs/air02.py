@@ -2,9 +2,9 @@
 
     python -m experiments.number --config=configs/air02.py
 
-One CPU core, 11 minutes, 10,000 test scenes, seed 0: ACC 0.839 (one digit is called two in a third
-of its scenes; with the n that the ELBO would choose 0.917), nELBO 128.3, SE 12.3. Pyro's tutorial of
-AIR reports a count accuracy of 0.987 on scenes of its own: this configuration is not there yet.
+One CPU core, 11 minutes, 10,000 test scenes, seed 0: ACC 0.839 (a third of the scenes of one digit
+are called two; with the n that the ELBO would choose 0.917), nELBO 128.3, SE 12.3. Pyro's tutorial
+of AIR reports a count accuracy of 0.987 on scenes of its own: this configuration is not there yet.
 """
 
 from configs import base
