@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax import backgrounds, boxes, compositing, generative, inference, random_keys
+from asr_jax.appearance import Appearance, Cover
 from asr_jax.batches import checked, in_batches
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, default_weights
@@ -87,8 +88,8 @@ class Model:
 
         return in_batches(one_batch, batch_size, keys, images)
 
-    def cover(self, params: Params) -> inference.Cover | None:
-        """What an object covers whose box is known, at its mean appearance; see `inference.Cover`.
+    def cover(self, params: Params) -> Cover | None:
+        """What an object covers whose box is known, at its mean appearance; see `appearance.Cover`.
 
         None where no object lies over another.
         """
@@ -99,7 +100,7 @@ class Model:
 
         def cover(planes, shift, scale):
             planes, shift, scale = jax.lax.stop_gradient((planes, shift[:, None], scale[:, None]))
-            q = inference.Appearance(self.config).apply(look, planes, shift, scale)
+            q = Appearance(self.config).apply(look, planes, shift, scale)
             latents = Latents(shift, scale, q.loc)
             alpha = self._decoder.apply(params["decoder"], q.loc).alpha
             return compositing.draw(Windows(alpha), latents, self.config.canvas).alpha[:, 0]

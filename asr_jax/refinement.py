@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import optax
 
 from asr_jax import backgrounds, boxes, compositing, inference
+from asr_jax.appearance import Appearance, scopes
 from asr_jax.batches import checked, in_batches
 from asr_jax.bound import elbo_terms, exact
 from asr_jax.config import whole
@@ -151,10 +152,10 @@ def place(
     if model.config.coloured:
         seen = backgrounds.planes(images, backgrounds.median(images))
     if model.config.scoped:
-        scope = inference.scopes(model.cover(params), seen, shift, scale)
+        scope = scopes(model.cover(params), seen, shift, scale)
     if posterior.background is not None:
         background = posterior.background.loc + posterior.background.std * noise.background
-    q = inference.Appearance(model.config).apply(look, seen, shift, scale, scope)
+    q = Appearance(model.config).apply(look, seen, shift, scale, scope)
     latents = Latents(shift, scale, q.loc + q.std * noise.appearance, background)
     return posterior.replace(appearance=q, latents=latents, windows=None)
 

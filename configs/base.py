@@ -277,8 +277,7 @@ def colour(config: ConfigDict, background: str) -> None:
     config.model.compositing = "over"
     config.model.likelihood = "gaussian"
     config.model.sigma = 0.2  # at 0.3 an object of which little is seen does not pay
-    # Until shapes are sharp, a second blob on a blob pays more than any price on counts: higher
-    # ones make q(n) swing.
+    # Higher prices on counts made q(n) swing when `side` still moved counts: not tried since.
     config.constraints.largest = 100.0
     # Three channels cost as much more: distances to training scenes, and samples.
     config.evaluate.iwae_samples = 20

@@ -20,6 +20,7 @@ from asr_jax import (
     iwae,
     refinement,
 )
+from asr_jax.appearance import Appearance, likeness, scopes
 from asr_jax.backgrounds import enlarged, median, planes
 from asr_jax.bound import elbo_terms
 from asr_jax.images import check
@@ -159,10 +160,10 @@ def test_what_has_the_colour_of_the_middle_is_alike(size, middle):
     glimpses = np.random.default_rng(6).random((2, 3, size, size))
     colour = glimpses[..., middle, middle].mean((-2, -1), keepdims=True)
     apart = np.square(glimpses - colour).sum(1)
-    got = inference.likeness(jnp.float32(glimpses))
+    got = likeness(jnp.float32(glimpses))
     np.testing.assert_allclose(got, np.exp(-apart / (2 * 0.2**2)), rtol=1e-4, atol=1e-6)
     flat = jnp.broadcast_to(jnp.float32(colour), glimpses.shape)
-    np.testing.assert_allclose(inference.likeness(flat), 1)
+    np.testing.assert_allclose(likeness(flat), 1)
 
 
 def test_scopes_are_what_objects_before_leave():
@@ -175,7 +176,7 @@ def test_scopes_are_what_objects_before_leave():
         return jnp.float32(alpha[:, int(shift[0, 0])])
 
     shift = jnp.broadcast_to(jnp.arange(3.0)[None, :, None], (2, 3, 2))
-    got = inference.scopes(cover, jnp.float32(seen), shift, jnp.zeros((2, 3, 1)))
+    got = scopes(cover, jnp.float32(seen), shift, jnp.zeros((2, 3, 1)))
     expected = np.stack([np.prod(1 - alpha[:, :t], axis=1) for t in range(3)], axis=1)
     np.testing.assert_allclose(got, expected, atol=1e-6)
     for t, planes_then in enumerate(looks):
@@ -204,8 +205,7 @@ def test_what_an_object_covers_no_later_one_sees():
         scope = jnp.stack([jnp.ones_like(covered), 1 - covered], axis=1)
         grey = seen.at[:, :-1].set(0.5)  # colours are seen wherever they are
         look = {"params": params["inference"]["params"]["appearance"]}
-        appearance = inference.Appearance(config)
-        return appearance.apply(look, grey, shift, jnp.full((BATCH, 2, 1), -2.0), scope).loc
+        return Appearance(config).apply(look, grey, shift, jnp.full((BATCH, 2, 1), -2.0), scope).loc
 
     other = images.copy()
     other[:, :, :6] = 1 - other[:, :, :6] ** 2
