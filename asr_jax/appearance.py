@@ -7,6 +7,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from asr_jax import backgrounds, boxes, spatial
 from asr_jax.config import ModelConfig
@@ -15,6 +16,8 @@ from asr_jax.types import Gaussian
 
 COARSER = 3  # pixels of a window for one of its colours
 ALIKE = 0.2  # how far apart colours are, in RGB, that look alike
+NEAR = 1 / 8  # of a glimpse's edge: how far from its middle the colour of an object is taken
+LITTLE = 1e-6  # ink of pixels where nothing is left
 
 # (planes in scope, shift [B, 2], scale [B, 1]) -> the alpha [B, H, W] of the object in that box,
 # without gradients.
@@ -43,7 +46,7 @@ class Appearance(nn.Module):
         if config.coloured:  # shapes are seen in contrast and likeness; colours need fewer pixels
             read = jax.vmap(spatial.read, in_axes=(None, 1, 1, None), out_axes=1)
             colours = images[:, :-1]
-            seen.append(likeness(read(colours, centre, side, config.window)))
+            seen.append(likeness(read(colours, centre, side, config.window), seen[0]))
             seen.append(read(colours, centre, side, -(-config.window // COARSER)))
         glimpses = [glimpse.reshape(*shift.shape[:2], -1) for glimpse in seen]
         glimpses = jnp.concatenate(glimpses, axis=-1)  # [B, K, F]
@@ -54,16 +57,27 @@ class Appearance(nn.Module):
         return GaussianHead(config.appearance, initial=start, name="code")(features)
 
 
-def likeness(glimpses: jax.Array) -> jax.Array:
-    """How alike each pixel's colour is to the middle's: [..., C, h, w] -> [..., h, w] in (0, 1].
+def likeness(colours: jax.Array, ink: jax.Array) -> jax.Array:
+    """How alike each pixel of a glimpse is to what is nearest to its middle, in (0, 1].
 
-    Objects that touch differ in colour, if in nothing else. The middle is a sixth of the window.
+    Objects that touch differ in colour, if in nothing else. What is in the middle may be in front
+    of what is looked for: so the colour is a mean of what is left in sight, the nearest most.
+
+    Args:
+      colours: [..., C, h, w].
+      ink: [..., h, w], how much of an object is left to see at a pixel.
+
+    Returns:
+      [..., h, w].
     """
-    size = glimpses.shape[-1]
-    low = (size - 1) // 2 - size // 12
-    middle = glimpses[..., low : size - low, low : size - low].mean((-2, -1), keepdims=True)
-    apart = jnp.square(glimpses - jax.lax.stop_gradient(middle)).sum(-3)
-    return jnp.exp(-apart / (2 * ALIKE**2))
+    height, width = ink.shape[-2:]
+    rows, columns = (np.arange(size) - (size - 1) / 2 for size in (height, width))
+    apart = (rows[:, None] / height) ** 2 + (columns[None] / width) ** 2
+    near = jnp.broadcast_to(jnp.float32(np.exp(-apart / (2 * NEAR**2))), ink.shape)
+    weight = (ink + LITTLE) * near
+    weight = (weight / weight.sum((-2, -1), keepdims=True))[..., None, :, :]
+    colour = jax.lax.stop_gradient((weight * colours).sum((-2, -1), keepdims=True))
+    return jnp.exp(-jnp.square(colours - colour).sum(-3) / (2 * ALIKE**2))
 
 
 def scopes(cover: Cover, images: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:

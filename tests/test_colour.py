@@ -155,15 +155,31 @@ def test_planes_in_scope_lose_contrast_and_keep_colours():
     np.testing.assert_allclose(got[:, 3], seen[:, 3] * scope, rtol=1e-6)
 
 
-@pytest.mark.parametrize("size, middle", [(6, slice(2, 4)), (9, slice(4, 5)), (24, slice(9, 15))])
-def test_what_has_the_colour_of_the_middle_is_alike(size, middle):
-    glimpses = np.random.default_rng(6).random((2, 3, size, size))
-    colour = glimpses[..., middle, middle].mean((-2, -1), keepdims=True)
-    apart = np.square(glimpses - colour).sum(1)
-    got = likeness(jnp.float32(glimpses))
-    np.testing.assert_allclose(got, np.exp(-apart / (2 * 0.2**2)), rtol=1e-4, atol=1e-6)
-    flat = jnp.broadcast_to(jnp.float32(colour), glimpses.shape)
-    np.testing.assert_allclose(likeness(flat), 1)
+@pytest.mark.parametrize("size", [6, 9, 24])
+def test_what_has_the_colour_that_is_left_in_the_middle_is_alike(size):
+    rng = np.random.default_rng(6)
+    glimpses, ink = rng.random((2, 3, size, size)), rng.random((2, size, size))
+    at = (np.arange(size) - (size - 1) / 2) / size
+    near = np.exp(-(at[:, None] ** 2 + at**2) / (2 * 0.125**2))
+    expected = []
+    for glimpse, left in zip(glimpses, ink, strict=True):
+        colour = [np.average(plane, weights=left * near) for plane in glimpse]
+        apart = sum((plane - c) ** 2 for plane, c in zip(glimpse, colour, strict=True))
+        expected.append(np.exp(-apart / (2 * 0.2**2)))
+    got = likeness(jnp.float32(glimpses), jnp.float32(ink))
+    np.testing.assert_allclose(got, np.stack(expected), rtol=1e-3, atol=1e-5)
+
+
+def test_what_looks_out_behind_another_object_is_alike_to_itself():
+    colours = np.zeros((3, 24, 24), np.float32)
+    colours[0, :, :18], colours[2, :, 18:] = 1, 1  # red in the middle, blue to its right
+    everything, right = np.ones((24, 24), np.float32), np.zeros((24, 24), np.float32)
+    right[:, 18:] = 1  # red is explained
+    got = np.stack([likeness(colours, ink) for ink in (everything, right, 0 * right)])
+    red, blue = got[:, :, :18], got[:, :, 18:]
+    np.testing.assert_allclose(red[[0, 2]], 1, atol=0.02)  # where nothing is left, the middle
+    np.testing.assert_allclose(blue[1], 1, atol=0.02)
+    assert max(blue[[0, 2]].max(), red[1].max()) < 1e-3
 
 
 def test_scopes_are_what_objects_before_leave():

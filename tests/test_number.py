@@ -15,18 +15,24 @@ LOGITS = np.random.default_rng(0).normal(0, 2, (6, 4))
 COUNTS = [(1, 3), (0, 2), (3,), (4, 0, 1)]
 
 
-def r_num(logits, counts):
-    """number [B] and balance [B] of the library."""
+def terms(logits, counts):
+    """number, balance and possible of the library, [B] each."""
     posterior = Posterior(jnp.asarray(logits, jnp.float32), None, None, None, None, None)
     found = values(number_constraints(counts), posterior, (50, 50))
-    assert list(found) == ["number", "balance"]
-    return found["number"], found["balance"]
+    assert list(found) == ["number", "balance", "possible"]
+    return tuple(found.values())
+
+
+def r_num(logits, counts):
+    """The two of the paper."""
+    return terms(logits, counts)[:2]
 
 
 def enumerated(logits, counts):
-    """The same in float64: number [B], and balance, of which there is only one."""
+    """The same in float64: number [B], balance, of which there is only one, and possible [B]."""
     q = np.stack([enumerated_pmf(row) for row in logits])[:, counts]  # [B, |L|]
-    return -np.log(q).max(1), rel_entr(1 / len(counts), q.mean(0)).sum()
+    balance = rel_entr(1 / len(counts), q.mean(0)).sum()
+    return -np.log(q).max(1), balance, -np.log(q.sum(1))
 
 
 def certain(counts, steps=4):
@@ -35,27 +41,28 @@ def certain(counts, steps=4):
 
 
 @pytest.mark.parametrize("counts", COUNTS)
-def test_both_terms_equal_enumeration(counts):
-    number, balance = r_num(LOGITS, counts)
-    expected_number, expected_balance = enumerated(LOGITS, counts)
+def test_all_terms_equal_enumeration(counts):
+    number, balance, possible = terms(LOGITS, counts)
+    expected_number, expected_balance, expected_possible = enumerated(LOGITS, counts)
     assert expected_balance > 0.1
     np.testing.assert_allclose(number, expected_number, rtol=1e-5)
     np.testing.assert_allclose(balance, np.full(6, expected_balance), rtol=1e-5)
+    np.testing.assert_allclose(possible, expected_possible, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("counts", COUNTS)
 def test_gradients_equal_finite_differences(counts):
-    expected = np.zeros((2, *LOGITS.shape))
+    expected = np.zeros((3, *LOGITS.shape))
     for place in np.ndindex(LOGITS.shape):
         step = np.zeros_like(LOGITS)
         step[place] = 1e-5
         above, below = enumerated(LOGITS + step, counts), enumerated(LOGITS - step, counts)
-        for term in range(2):
+        for term in range(3):
             expected[(term, *place)] = np.sum(above[term] - below[term]) / 2e-5
-    for term in range(2):
-        gradient = jax.jacobian(lambda x, term=term: r_num(x, counts)[term])(jnp.float32(LOGITS))
-        # `number` sums over images, of which each has its own; `balance` is the same for each.
-        gradient = gradient.sum(0) if term == 0 else gradient[0]
+    for term in range(3):
+        gradient = jax.jacobian(lambda x, term=term: terms(x, counts)[term])(jnp.float32(LOGITS))
+        # The sum over images, of which each has its own; but `balance` is the same for each.
+        gradient = gradient[0] if term == 1 else gradient.sum(0)
         np.testing.assert_allclose(gradient, expected[term], rtol=1e-4, atol=1e-6)
 
 
@@ -74,9 +81,11 @@ def test_each_term_costs_what_it_is_for():
     number, balance = r_num([[0.0], [0.0]], (0, 1))
     np.testing.assert_allclose(number, np.log(2), rtol=1e-6)
     np.testing.assert_allclose(balance, 0, atol=1e-6)
+    assert terms([[0.0], [0.0]], (0, 1))[2] == pytest.approx(0, abs=1e-6)  # each is possible
     # Certain of a count that is not possible.
-    number, _ = r_num(certain([2]), (1, 3))
+    number, _, possible = terms(certain([2]), (1, 3))
     np.testing.assert_allclose(number, 60, rtol=1e-6)
+    np.testing.assert_allclose(possible, 60 - np.log(2), rtol=1e-6)
 
 
 @pytest.mark.parametrize("logit, expected", [(-60.0, -0.5), (-200.0, 0.0)])

@@ -4,6 +4,10 @@
 
 where q_k is certain of n = k, so that KL(q_k || q(n | x)) = -log q(n = k | x). Both terms are in
 nats. The second is a functional of the batch's mean: under data parallelism, of all devices' mean.
+
+The first term asks for two things at once: that n be possible, which holds in every scene, and that
+q be certain, which no price buys where objects hide each other. `possible` asks for the former
+alone, so that much can be required of it, and less of the latter.
 """
 
 from __future__ import annotations
@@ -37,6 +41,16 @@ class Number:
 
 
 @dataclasses.dataclass(frozen=True)
+class Possible:
+    """-log q(n in L | x) -> [B], nats: 0 where no other count is thought possible."""
+
+    counts: tuple[int, ...]  # L
+
+    def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+        return -jax.nn.logsumexp(_log_probs(posterior, self.counts), axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class Probabilities:
     """q(n = k | x) for k in L -> [B, |L|]."""
 
@@ -61,10 +75,12 @@ def divergence_from_uniform(probabilities: jax.Array) -> jax.Array:
     return jnp.mean(-np.log(len(probabilities)) - jnp.log(probabilities + TINY))
 
 
-def number_constraints(counts: Iterable[int]) -> tuple[Constraint, Constraint]:
-    """The two terms of R_num, `number` and `balance`, for images of `counts` objects, L.
+def number_constraints(counts: Iterable[int]) -> tuple[Constraint, Constraint, Constraint]:
+    """The two terms of R_num, `number` and `balance`, and `possible`, for `counts` objects, L.
 
-    They carry the paper's weights, 10 and 100, and tolerances of 0.001 and 0.02 nats.
+    R_num carries the paper's weights, 10 and 100, and tolerances of 0.02 nats. `possible` is not in
+    the paper: it has a weight of 0, and a tolerance of 0.001 nats for multipliers that set
+    themselves.
 
     Raises:
       ValueError: no counts, one twice, one below 0 or not whole; one above K when the constraint is
@@ -77,10 +93,11 @@ def number_constraints(counts: Iterable[int]) -> tuple[Constraint, Constraint]:
         )
     balance = Probabilities(counts)
     return (
-        Constraint("number", Number(counts), weight=10.0, tolerance=0.001),
+        Constraint("number", Number(counts), weight=10.0, tolerance=0.02),
         Constraint(
             "balance", balance, weight=100.0, tolerance=0.02, of_mean=divergence_from_uniform
         ),
+        Constraint("possible", Possible(counts), weight=0.0, tolerance=0.001),
     )
 
 

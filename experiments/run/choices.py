@@ -140,7 +140,7 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
     if not objects.overlap:
         names, together = ["F1", *names], "boxes do not overlap, unless objects.overlap=True"
     if counts:
-        names = ["number", "balance", *names]
+        names = ["possible", "number", "balance", *names]
     if images.counted and not known:
         names = ["counted", *names]
         together += f"; {images.counted} images are counted"
