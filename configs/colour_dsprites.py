@@ -15,7 +15,6 @@ def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD[,coloured|known|fixed|quick], METHOD one of asr, air, pprior."""
     config = base.inferred("colour-dsprites", "dsprites", (2, 3, 4, 5))
     base.colour(config, "grey")
-    config.train.epochs = 24
     config.data.layout = "occluded"
     config.data.scales = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     # Sides of 9 to 26 pixels, 16.7 on average.

@@ -95,6 +95,12 @@ TABLES = {
         _number("mnist13", "1 or 3"),
         _number("mnist14", "1 or 4"),
         _number("mnist24", "2 or 4"),
+        Table(
+            "air02",
+            "AIR's own task: 0 to 2 digits, which may lie over each other",
+            (Row("AIR-ASR", "air02", "asr"),),
+            columns=("nelbo", "acc", "se", "miou"),
+        ),
     ),
     "overlap": (
         _overlap("mnist3", "Multi-MNIST-3: three digits"),
