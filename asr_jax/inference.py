@@ -113,7 +113,9 @@ class InferenceStep(nn.Module):
             look = attention.Attention(config, name="attention")(h, places, explained)
             around = spatial.read(images, look.centre, config.look * expected, LOOK)
             if config.coloured:
-                around = jnp.concatenate([around, likeness(around[:, :-1], around[:, -1])[:, None]], axis=1)
+                around = jnp.concatenate(
+                    [around, likeness(around[:, :-1], around[:, -1])[:, None]], axis=1
+                )
             around = MLP((LOOK_FEATURES,), name="look")(_flat(around))
             seen = jnp.concatenate([h, look.context, look.facts, around], axis=-1)
             start["kernel_init"] = SMALL  # what is proposed is good as it is

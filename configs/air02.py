@@ -2,9 +2,10 @@
 
     python -m experiments.number --config=configs/air02.py
 
-One CPU core, 11 minutes, 10,000 test scenes, seed 0: ACC 0.839 (a third of the scenes of one digit
-are called two; with the n that the ELBO would choose 0.917), nELBO 128.3, SE 12.3. Pyro's tutorial
-of AIR reports a count accuracy of 0.987 on scenes of its own: this configuration is not there yet.
+One CPU core: 9 minutes a seed. Below: one H200, three seeds side by side in 5 minutes.
+10,000 test scenes, three seeds: ACC 0.946, 0.940, 0.947, nELBO 121.1, SE 10.4, mean IoU 0.888.
+Nearly all that is wrong are two digits, the one over the other, that are called one. Pyro's
+tutorial of AIR reports a count accuracy of 0.987 on scenes of its own.
 """
 
 from configs import base

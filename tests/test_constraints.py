@@ -197,7 +197,11 @@ def test_the_weights_that_constraints_carry_are_the_papers():
         **dict(F1=1, F2=1, F3=1, F4=1, F5=1, F6=20, F7=10),
         **dict(tight=1, side=1),
     }
-    assert default_weights(number_constraints([1, 3])) == {"number": 10, "balance": 100, "possible": 0}
+    assert default_weights(number_constraints([1, 3])) == {
+        "number": 10,
+        "balance": 100,
+        "possible": 0,
+    }
     (size, *_) = (c for c in overlap_constraints() if c.name == "F6")
     assert size.functional == Size(11.0, 15.0)  # the paper's digits
 

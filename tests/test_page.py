@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments.results import page, rows, store
+from experiments.results.measures import cell
 from experiments.results.paper import PAPER
+from experiments.results.verdict import verdict
 from tests.kept import AIR, ASR, KNOWN, TABLE, result
 
 NONE = store.Results({}, {})
@@ -17,30 +19,30 @@ def finals(*rows_of_values):
 
 
 def test_cells_are_mean_and_standard_deviation():
-    assert page.cell([1.0, 2.0, 6.0], 2) == f"3.00 ± {np.sqrt((4 + 1 + 9) / 2):.2f}"
-    assert page.cell([1.25], 1) == "1.2" and page.cell([], 1) == ""
+    assert cell([1.0, 2.0, 6.0], 2) == f"3.00 ± {np.sqrt((4 + 1 + 9) / 2):.2f}"
+    assert cell([1.25], 1) == "1.2" and cell([], 1) == ""
 
 
 def test_the_verdict_names_every_column_that_is_lost():
     columns = ("nelbo", "acc", "se", "miou")
     ahead = {ASR: finals((245, 1.0, 22, 0.8), (247, 1.0, 24, 0.8)), AIR: NONE, KNOWN: NONE}
-    (text,) = page.verdict(TABLE, ahead, columns)
+    (text,) = verdict(TABLE, ahead, columns)
     assert text == "Our AIR-ASR is ahead of the paper's in every column.\n"
     ahead[AIR] = finals((300, 0.6, 21, 0.85))  # its SE and its mean IoU are better
-    (text,) = page.verdict(TABLE, ahead, columns)
+    (text,) = verdict(TABLE, ahead, columns)
     assert "AIR is ahead of our AIR-ASR in SE and mean IoU." in text
     assert "No baseline" not in text
     ahead[AIR] = finals((300, 0.6, 25, 0.7))
-    (text,) = page.verdict(TABLE, ahead, columns)
+    (text,) = verdict(TABLE, ahead, columns)
     assert "No baseline" not in text  # while one is not yet run
     ahead[KNOWN] = finals((300, 0.6, 25, 0.7))
-    (text,) = page.verdict(TABLE, ahead, columns)
+    (text,) = verdict(TABLE, ahead, columns)
     assert "No baseline of ours is ahead of our AIR-ASR in ACC and mean IoU." in text
     # The paper's: 360.20, 0.96, 28.84, 0.61. Equal is not ahead.
     behind = ahead | {ASR: finals((361, 0.96, 28.0, 0.60))}
-    (text,) = page.verdict(TABLE, behind, columns)
+    (text,) = verdict(TABLE, behind, columns)
     assert "not ahead of the paper's in nELBO (nats), ACC and mean IoU." in text
-    assert page.verdict(TABLE, {row: NONE for row in TABLE.rows}, columns) == []
+    assert verdict(TABLE, {row: NONE for row in TABLE.rows}, columns) == []
 
 
 def test_the_page_shows_ours_beside_the_papers_every_seed_and_every_failure(tmp_path):
@@ -92,7 +94,7 @@ def test_what_others_have_published_stands_below_ours():
         "ahead of the published FG-ARI of IODINE and FG-ARI of MONet. Our AIR-ASR is not ahead of"
     )
     assert f"{said} the published FG-ARI of Slot Attention." in text.replace("\n", " ")
-    (said,) = page.verdict(table, results, table.columns)
+    (said,) = verdict(table, results, table.columns)
     assert "paper" not in said and "No baseline" not in said  # none has run
 
 
@@ -101,7 +103,7 @@ def test_rows_on_other_scenes_are_not_compared():
     asr, noise, grid = table.rows
     one = finals((-8000.0, 0.96, 20.0, 0.8)), finals((-9000.0, 0.99, 10.0, 0.9))
     columns = ("nelbo", "acc", "se", "miou")
-    assert page.verdict(table, {asr: one[0], noise: one[1], grid: NONE}, columns) == []
+    assert verdict(table, {asr: one[0], noise: one[1], grid: NONE}, columns) == []
 
 
 def test_the_papers_cells():

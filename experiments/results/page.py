@@ -9,22 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.results.measures import DIGITS, HEADS, best, cell, mean
 from experiments.results.paper import COLUMNS, PAPER, PUBLISHED
 from experiments.results.rows import Row, Table
 from experiments.results.store import Results
+from experiments.results.verdict import verdict
 
-HEADS = {
-    "nelbo": "nELBO (nats)",
-    "acc": "ACC",
-    "se": "SE",
-    "miou": "mean IoU",
-    "mask_miou": "mask mIoU",
-    "fg_ari": "FG-ARI",
-    "iwae": "log p(x) ≥",
-    "tidy": "tidy",
-}
-DIGITS = {name: 1 if name in ("nelbo", "se", "iwae") else 3 for name in HEADS}
-HIGHER = {"acc", "miou", "mask_miou", "fg_ari"}  # is better
 FIGURES = {
     "": "The first held-out scenes, and how each method explains them (seed 0, or as said).",
     "-samples": "Samples of each method's prior (seed 0, or as said), below true scenes.",
@@ -67,7 +57,7 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
     heads = ["", "seeds", "epochs", "time a seed"]
     for name in columns:
         heads += [HEADS[name], "*paper*"] if of_paper else [HEADS[name]]
-    best = _best({row.label: mean(results[row], columns) for row in table.rows})
+    first = best([mean(results[row], columns) for row in table.rows])
     lines = []
     for row in table.rows:
         config, (finals, failed) = row.config(), results[row]
@@ -75,9 +65,10 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
         cells = [row.label, seeds if finals or failed else "not yet run"]
         cells += [str(config.train.epochs), _time(finals.values())]
         paper = {} if config.model.possible_counts else PAPER.get((row.data, config.method), {})
+        means = mean(results[row], columns)
         for name in columns:
             ours = cell([final[name] for final in finals.values()], DIGITS[name])
-            ours = f"**{ours}**" if best.get(name) == row.label else ours
+            ours = f"**{ours}**" if means and means[name] == first[name] else ours
             cells.append(ours)
             if of_paper:
                 cells.append(f"*{paper[name]}*" if name in paper else "")
@@ -85,7 +76,10 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
     for label, published in PUBLISHED.get(table.name, {}).items():
         cells = [f"*{published[name]}*" if name in published else "" for name in columns]
         lines.append([f"*{label}*", "*published*", "", "", *cells])
-    said = (textwrap.fill(text, 118) + "\n" for text in verdict(table, results, columns))
+    said = (
+        textwrap.fill(text, 118, break_on_hyphens=False) + "\n"
+        for text in verdict(table, results, columns)
+    )
     parts = [f"### {table.title}\n", markdown(heads, lines), *said]
     for end, caption in FIGURES.items():
         parts += _figure(figures / f"{table.name}{end}.png", caption, beside)
@@ -119,62 +113,6 @@ def _time(finals: Sequence[Mapping]) -> str:
 
 def _hardware(final: Mapping) -> str:
     return final.get("hardware", "not recorded")  # by runs of old
-
-
-def verdict(table: Table, results: Mapping[Row, Results], columns: Sequence[str]) -> list[str]:
-    """Sentences that say where AIR-ASR is ahead, and where not.
-
-    Rows on other scenes than AIR-ASR's are not compared.
-    """
-    asr = next(row for row in table.rows if row.label == "AIR-ASR")
-    scenes = asr.config().data
-    means = {row: mean(results[row], columns) for row in table.rows if row.config().data == scenes}
-    if not means[asr]:
-        return []
-    sentences = []
-    if (table.name, "asr") in PAPER:
-        paper = _numbers(PAPER[table.name, "asr"])
-        behind = [name for name in columns if not better(name, means[asr][name], paper[name])]
-        sentences.append(
-            "Our AIR-ASR is ahead of the paper's in every column."
-            if not behind
-            else f"Our AIR-ASR is not ahead of the paper's in {_names(behind)}."
-        )
-    published = {
-        (label, name): better(name, means[asr][name], value)
-        for label, texts in PUBLISHED.get(table.name, {}).items()
-        for name, value in _numbers(texts).items()
-    }
-    for ahead, words in ((True, "ahead of"), (False, "not ahead of")):
-        those = [
-            f"{HEADS[name]} of {label}"
-            for (label, name), is_so in published.items()
-            if is_so == ahead
-        ]
-        if those:
-            sentences.append(f"Our AIR-ASR is {words} the published {_listed(those)}.")
-    others = {row: of_row for row, of_row in means.items() if row is not asr and of_row}
-    for row, of_row in others.items():
-        lost = [name for name in columns if better(name, of_row[name], means[asr][name])]
-        if lost:
-            sentences.append(f"{row.label} is ahead of our AIR-ASR in {_names(lost)}.")
-    boxes = [name for name in ("acc", "miou") if name in columns]
-    if (
-        others
-        and len(others) == len(means) - 1
-        and not any(
-            better(name, of_row[name], means[asr][name])
-            for of_row in others.values()
-            for name in boxes
-        )
-    ):
-        sentences.append(f"No baseline of ours is ahead of our AIR-ASR in {_names(boxes)}.")
-    return [" ".join(sentences) + "\n"] if sentences else []
-
-
-def _numbers(texts: Mapping[str, str]) -> dict[str, float]:
-    """The means of cells such as 0.96 ± 0.01."""
-    return {name: float(text.split()[0]) for name, text in texts.items()}
 
 
 def _details(table: Table, results: Mapping[Row, Results], columns: Sequence[str]) -> str:
@@ -223,34 +161,6 @@ def _ablation(table: Table, results: Mapping[Row, Results]) -> str:
     return "\n".join(parts)
 
 
-def mean(results: Results, columns: Sequence[str]) -> dict[str, float]:
-    """name -> mean over the seeds that finished; empty where none has."""
-    finals = results.finals.values()
-    return {name: float(np.mean([f[name] for f in finals])) for name in columns if finals}
-
-
-def cell(values: Sequence[float], digits: int) -> str:
-    """Mean ± standard deviation over seeds; one seed says nothing of the latter."""
-    if not values:
-        return ""
-    text = f"{np.mean(values):.{digits}f}"
-    return f"{text} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else text
-
-
-def better(name: str, one: float, other: float) -> bool:
-    return one > other if name in HIGHER else one < other
-
-
-def _best(means: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """column -> label of the row with the best mean."""
-    columns = {name for of_row in means.values() for name in of_row}
-    found = {}
-    for name in columns:
-        values = {label: of_row[name] for label, of_row in means.items() if of_row}
-        found[name] = (max if name in HIGHER else min)(values, key=values.get)
-    return found
-
-
 def markdown(heads: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
     """A table; a line that is too short is filled up."""
     filled = [[*line, *[""] * (len(heads) - len(line))] for line in lines]
@@ -260,12 +170,3 @@ def markdown(heads: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
 
 def _code(lines) -> str:
     return "\n".join(["```bash", *lines, "```"]) + "\n"
-
-
-def _names(columns: Sequence[str]) -> str:
-    return _listed([HEADS[name] for name in columns])
-
-
-def _listed(words: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
