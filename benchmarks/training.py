@@ -12,7 +12,7 @@ from benchmarks.cases import Case, training
 
 STEPS = 20  # of a dispatch
 
-# Of mnist13 with the network sizes of public AIR codes, see `small` in configs/base.py.
+# Of mnist13 with the network sizes of public AIR codes, see `small` in configs/presets.py.
 SMALL = dict(config="mnist13", argument="asr,small", model=(("max_objects", 3),))
 CASES = {  # what is trained, and on how many devices
     "mnist3: K=3, 50x50": (Case("mnist3"), 1),

@@ -8,7 +8,7 @@ Nearly all that is wrong are two digits, the one over the other, that are called
 tutorial of AIR reports a count accuracy of 0.987 on scenes of its own.
 """
 
-from configs import base
+from configs import base, presets
 
 
 def get_config(argument: str = "asr"):
@@ -19,4 +19,4 @@ def get_config(argument: str = "asr"):
     config.data.train_size = 60_000
     config.data.test_size = 10_000
     config.train.epochs = 8
-    return base.apply(config, argument, base.COUNTED)
+    return presets.apply(config, argument, presets.COUNTED)

@@ -8,7 +8,7 @@ Two CPU cores, 32 minutes, test scenes, seed 0: FG-ARI 0.932, mask mIoU 0.906, b
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, presets
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
@@ -24,8 +24,8 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.model.window = 24  # the largest shape has 26 pixels
     config.constraints.visible = float(config.data.min_visible)
     config.constraints.tolerances.visible = base.TOLERANCES["visible"]
-    presets = {"coloured": coloured} | base.COUNTED
-    return base.apply(config, argument, presets)
+    own = {"coloured": coloured} | presets.COUNTED
+    return presets.apply(config, argument, own)
 
 
 def coloured(config: ConfigDict) -> None:

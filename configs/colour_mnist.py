@@ -10,15 +10,15 @@ In front of one colour, 6 of the 12 epochs, one CPU core, 24 minutes, 2,000 vali
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, presets
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD[,noise|grid|known|fixed|quick], METHOD one of asr, air, pprior."""
     config = base.inferred("colour-mnist", "mnist", (1, 3))
     base.colour(config, "colour")
-    presets = {"noise": noise, "grid": grid} | base.COUNTED
-    return base.apply(config, argument, presets)
+    own = {"noise": noise, "grid": grid} | presets.COUNTED
+    return presets.apply(config, argument, own)
 
 
 def noise(config: ConfigDict) -> None:

@@ -8,7 +8,7 @@ One CPU core, 15 minutes: nELBO 81.3, SE 2.4, mean IoU 0.874, tidy samples 0.976
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, presets
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
@@ -20,8 +20,8 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.model.scale_prior = base.scale_prior(13.4, 64, 0.05)
     config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 11.0, 16.5, 5.0
     config.constraints.side = 13.4
-    presets = {"fixed": fixed, "patches": patches, "paper": paper, "quick": base.quick}
-    return base.apply(config, argument, presets)
+    own = {"fixed": fixed, "patches": patches, "paper": paper, "quick": presets.quick}
+    return presets.apply(config, argument, own)
 
 
 def fixed(config: ConfigDict) -> None:
@@ -30,28 +30,28 @@ def fixed(config: ConfigDict) -> None:
     Three seeds of an earlier state, 24 epochs, the first 200 test scenes: nELBO 85.0, SE 3.2, mean
     IoU 0.864; `asr` there: 80.5, 2.1, 0.884.
     """
-    base.fixed_overlap(config)
+    presets.fixed_overlap(config)
     for name in config.constraints.weights:
         config.constraints.ramps[name] = (0.1, 0.4)
     # From the smallest shape's side on. The price decides between boxes and likelihood (validation
     # scenes, seed 0, with prices on samples of the prior, nELBO, SE and mean IoU at 5 and 8 nats a
     # pixel: 96, 3.0, 0.835; 101, 4.3, 0.860).
-    base.tight(config, 11.0, weight=8.0, ramp=(0.1, 0.4))
-    base.price_places(config, 5.0)
+    presets.tight(config, 11.0, weight=8.0, ramp=(0.1, 0.4))
+    presets.price_places(config, 5.0)
 
 
 def patches(config: ConfigDict) -> None:
-    """As `base.patches`; how large a shape is, is seen by a second glimpse from where it is."""
+    """As `presets.patches`; how large a shape is, is seen by a second glimpse from where it is."""
     fixed(config)
-    base.patches(config)
+    presets.patches(config)
     config.model.scale_glimpse = 1.3
-    base.tight(config, 11.0, weight=5.0, ramp=(0.4, 0.8))
+    presets.tight(config, 11.0, weight=5.0, ramp=(0.4, 0.8))
 
 
 def paper(config: ConfigDict) -> None:
-    """As `base.paper`, with the paper's bounds on sides, and no price on them."""
+    """As `presets.paper`, with the paper's bounds on sides, and no price on them."""
     patches(config)
-    base.paper(config)
+    presets.paper(config)
     config.model.scale_glimpse = 0.0
     config.constraints.tight = 0.0
     del config.constraints.weights.tight

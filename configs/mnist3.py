@@ -8,7 +8,7 @@ seed 0). After 6 epochs, validation scenes: 192.0, 11.2, 0.904, 0.974.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, presets
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
@@ -17,8 +17,8 @@ def get_config(argument: str = "asr") -> ConfigDict:
     # What is known of the digits' side, 12 of 50 pixels, is the same for every method.
     config.model.scale_prior = base.scale_prior(12, 50, 0.01)
     config.constraints.side = 12.0
-    presets = {"fixed": fixed, "patches": patches, "paper": paper, "quick": base.quick}
-    return base.apply(config, argument, presets)
+    own = {"fixed": fixed, "patches": patches, "paper": paper, "quick": presets.quick}
+    return presets.apply(config, argument, own)
 
 
 def fixed(config: ConfigDict) -> None:
@@ -27,19 +27,19 @@ def fixed(config: ConfigDict) -> None:
     Three seeds of an earlier state, 24 epochs, the first 200 test scenes: nELBO 190.6, SE 11.9,
     mean IoU 0.903; `asr` there: 191.0, 12.1, 0.901.
     """
-    base.fixed_overlap(config)
-    base.tight(config, 13.0, weight=20.0, ramp=(0.1, 0.4))
-    base.price_places(config, 5.0)
+    presets.fixed_overlap(config)
+    presets.tight(config, 13.0, weight=20.0, ramp=(0.1, 0.4))
+    presets.price_places(config, 5.0)
 
 
 def patches(config: ConfigDict) -> None:
-    """As `base.patches`, with a wider prior over sides, and boxes as large as F6 allows."""
+    """As `presets.patches`, with a wider prior over sides, and boxes as large as F6 allows."""
     config.model.scale_prior = base.scale_prior(12, 50, 0.05)
-    base.fixed_overlap(config)
-    base.patches(config)
+    presets.fixed_overlap(config)
+    presets.patches(config)
 
 
 def paper(config: ConfigDict) -> None:
-    """As `base.paper`, with no price on sides."""
+    """As `presets.paper`, with no price on sides."""
     patches(config)
-    base.paper(config)
+    presets.paper(config)

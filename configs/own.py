@@ -9,7 +9,8 @@ What follows, and why, a run prints (`experiments/run/choices.py`). What is open
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs import base
+from configs import base, presets
+from configs.fields import fields
 
 # Section -> fields that follow from the images and from what is said of their objects.
 OPEN = {
@@ -25,10 +26,10 @@ OPEN = {
 
 def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD, one of asr, air, pprior."""
-    config = base.base()
+    config = fields()
     base.attention(config)
-    for section, fields in OPEN.items():
-        for field in fields:
+    for section, names in OPEN.items():
+        for field in names:
             config[section][field] = placeholder(type(config[section][field]))
     config.objects = ConfigDict()
     config.objects.size = ()  # (smallest, largest) side of an object in pixels; must be said
@@ -41,4 +42,4 @@ def get_config(argument: str = "asr") -> ConfigDict:
     base.allow(config, *base.TOLERANCES)
     config.constraints.prior_tolerances = ConfigDict(base.PRIOR_TOLERANCES)
     config.name = "own"
-    return base.apply(config, argument, {})
+    return presets.apply(config, argument, {})

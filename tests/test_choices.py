@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from configs import base, mnist3, own
+from configs import base, mnist3, own, presets
 from experiments.run import choices, data, steps
 from experiments.run.choices import Images, background
 from experiments.run.from_config import from_config
@@ -118,7 +118,7 @@ def test_a_background_is_told_by_the_frames_of_images():
     assert background(red) == "colour"
 
 
-@pytest.mark.parametrize("method", base.METHODS)
+@pytest.mark.parametrize("method", presets.METHODS)
 @pytest.mark.parametrize("changes", [dict(count=2), dict(counts=(1, 2)), dict(at_most=3)])
 def test_every_method_makes_a_run_of_what_follows(tmp_path, method, changes):
     settings = config(tmp_path, method, **changes)

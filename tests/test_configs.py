@@ -26,6 +26,7 @@ from configs import (
     mnist13,
     mnist14,
     mnist24,
+    presets,
 )
 from experiments.run import data
 from experiments.run.from_config import from_config
@@ -33,7 +34,7 @@ from tests.test_data import scenes_of
 
 ARGUMENTS = [
     ",".join(word for word in (method, preset) if word)
-    for method in base.METHODS
+    for method in presets.METHODS
     for preset in ("", "quick", "fixed", "paper", "patches")
 ] + [""]
 NUMBER = ARGUMENTS + ["air,known", "air,known,quick", "paper,known,air", "asr,small"]
@@ -188,7 +189,7 @@ def refuse(message, config, **changes):
         ((3, 3), r"must be different whole numbers of 0 or more, got \(3, 3\)"),
     ],
 )
-@pytest.mark.parametrize("method", base.METHODS)  # R_num is reported by all
+@pytest.mark.parametrize("method", presets.METHODS)  # R_num is reported by all
 def test_impossible_counts_are_refused(method, counts, message):
     refuse(message, mnist13.get_config(method), constraints__counts=counts)
 

@@ -22,7 +22,8 @@ import experiments
 from asr_jax import parallel
 from asr_jax.config import ENCODERS, ESTIMATORS, LIKELIHOODS, PRIORS, SCHEDULES
 from asr_jax.constraints import default_tolerances
-from configs import base, dsprites3, mnist3, mnist13, mnist24
+from configs import dsprites3, mnist3, mnist13, mnist24, presets
+from configs.fields import fields as defaults
 from data_gen.scenes import LAYOUTS
 from experiments.run import data, jax_settings, steps
 from experiments.run.constraints import MULTIPLIERS
@@ -64,7 +65,7 @@ def fields(config, path=()):
 
 # Scenes are read from a file here, wherever these say that others lie.
 ELSEWHERE = {("data", name) for name in ("path", "digits_dir", "data_dir")}
-FIELDS = sorted(dict(fields(base.base())).keys() - ELSEWHERE)
+FIELDS = sorted(dict(fields(defaults())).keys() - ELSEWHERE)
 
 INTS = st.sampled_from([-(10**30), -1, 0, 1, 2, 3, 4, 8, 39, 2**31 - 1, 2**31, 2**63, 10**400])
 INTS |= st.integers(-3, 100)
@@ -73,7 +74,7 @@ FLOATS |= st.floats(-20, 20) | st.floats()
 WORDS = st.sampled_from(
     ["", "yes", "no", "auto", "test", "validation", "mnist", "dsprites", "Patches", "a\nb"]
     + [*ENCODERS, *PRIORS, *LIKELIHOODS, *ESTIMATORS, *SCHEDULES, *LAYOUTS]
-    + [*parallel.KINDS, *parallel.PLACEMENTS, *base.METHODS, *MULTIPLIERS]
+    + [*parallel.KINDS, *parallel.PLACEMENTS, *presets.METHODS, *MULTIPLIERS]
 )
 # The command line checks that a tuple is one, and nothing of what it holds.
 TUPLES = st.lists(st.integers(-1, 8) | st.floats(0, 1), max_size=3).map(tuple)

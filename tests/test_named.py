@@ -37,7 +37,7 @@ def test_what_is_neither_is_an_error_that_lists_the_names(tmp_path, monkeypatch,
     message, names = str(error.value), sorted(path.stem for path in CONFIGS.glob("*.py"))
     assert repr(value.partition(":")[0]) in message
     listed = message.partition("or one of ")[2].split(", ")
-    assert listed == [name for name in names if name not in ("__init__", "base")]
+    assert listed == [name for name in names if name not in ("__init__", *named.SHARED)]
 
 
 def test_the_flag_of_the_experiments_takes_names():

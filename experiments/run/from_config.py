@@ -13,7 +13,7 @@ import asr_jax
 from asr_jax.config import ESTIMATORS, OptimizerConfig, from_fields
 from asr_jax.constraints.base import default_weights
 from asr_jax.constraints.multipliers import Rule
-from configs.base import METHODS
+from configs.presets import METHODS
 from experiments.run import constraints
 from experiments.run.data import DataConfig
 
@@ -22,7 +22,7 @@ MAX_SEEDS = 1_000  # each gets a folder before the first is trained
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How a run trains; `configs/base.py` says what each field means."""
+    """How a run trains; `configs/fields.py` says what each field means."""
 
     batch_size: int
     epochs: int
@@ -120,7 +120,7 @@ def from_config(config: ConfigDict, canvas: tuple[int, int] | None = None) -> Ru
     """The run that a configuration describes. Whatever can be refused without images is.
 
     Args:
-      config: with the fields of `configs/base.py`.
+      config: with the fields of `configs/fields.py`.
       canvas: the images' (H, W) in pixels; None: what the settings or the named file say.
 
     Raises:

@@ -5,6 +5,7 @@ from pathlib import Path
 from ml_collections.config_flags import config_flags
 
 FOLDER = Path(__file__).parents[2] / "configs"
+SHARED = ("base", "fields", "presets")  # by those that are configurations
 
 
 class Parser(config_flags.ConfigFileFlagParser):
@@ -23,7 +24,8 @@ def file(value: str) -> str:
     name, colon, argument = value.partition(":")
     if Path(name).is_file():
         return value
-    known = {path.stem: path for path in sorted(FOLDER.glob("[!_]*.py")) if path.stem != "base"}
+    files = sorted(FOLDER.glob("[!_]*.py"))
+    known = {path.stem: path for path in files if path.stem not in SHARED}
     if name not in known:
         raise ValueError(
             f"there is no file {name!r}, and no configuration of that name: name a file, or one of "
