@@ -19,8 +19,8 @@ ALIKE = 0.2  # how far apart colours are, in RGB, that look alike
 NEAR = 1 / 8  # of a glimpse's edge: how far from its middle the colour of an object is taken
 LITTLE = 1e-6  # ink of pixels where nothing is left
 
-# (planes in scope, shift [B, 2], scale [B, 1]) -> the alpha [B, H, W] of the object in that box,
-# without gradients.
+# (planes or grey images in scope, shift [B, 2], scale [B, 1]) -> how much [B, H, W] of what is left
+# at a pixel the object in that box takes, without gradients.
 Cover = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -40,7 +40,7 @@ class Appearance(nn.Module):
         config, centre, side = self.config, boxes.centre(shift), boxes.side(scale)
         axis = None if scope is None else 1  # all objects see the same image, or each its own
         read = jax.vmap(spatial.read, in_axes=(axis, 1, 1, None), out_axes=1)
-        bright = images[:, -1] if config.coloured else images
+        bright = backgrounds.bright(images)
         bright = bright if scope is None else bright[:, None] * scope
         seen = [read(bright, centre, side, config.window)]  # [B, K, h, w]
         if config.coloured:  # shapes are seen in contrast and likeness; colours need fewer pixels
@@ -83,9 +83,9 @@ def likeness(colours: jax.Array, ink: jax.Array) -> jax.Array:
 def scopes(cover: Cover, images: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
     """What the objects before each step leave in sight, for boxes that are known: [B, K, H, W].
 
-    images: of `backgrounds.planes`; shift [B, K, 2] and scale [B, K, 1].
+    images: of `backgrounds.planes`, or grey; shift [B, K, 2] and scale [B, K, 1].
     """
-    scope, found = jnp.ones_like(images[:, -1]), []
+    scope, found = jnp.ones_like(backgrounds.bright(images)), []
     for t in range(shift.shape[1]):
         found.append(scope)
         seen = backgrounds.in_scope(images, scope)

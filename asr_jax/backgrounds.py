@@ -54,9 +54,15 @@ def planes(images: jax.Array, median: jax.Array) -> jax.Array:
     return jnp.concatenate([channels, contrast], axis=1)
 
 
-def in_scope(planes: jax.Array, scope: jax.Array) -> jax.Array:
-    """Planes whose contrast is what a scope [B, H, W] leaves."""
-    return jnp.concatenate([planes[:, :-1], (planes[:, -1] * scope)[:, None]], axis=1)
+def bright(seen: jax.Array) -> jax.Array:
+    """Where objects are, [B, H, W]: the contrast of planes [B, C + 1, H, W], or grey images."""
+    return seen if seen.ndim == 3 else seen[:, -1]
+
+
+def in_scope(seen: jax.Array, scope: jax.Array) -> jax.Array:
+    """Planes, or grey images, whose `bright` is what a scope [B, H, W] leaves of it."""
+    left = bright(seen) * scope
+    return left if seen.ndim == 3 else jnp.concatenate([seen[:, :-1], left[:, None]], axis=1)
 
 
 class Encoder(nn.Module):

@@ -54,6 +54,9 @@ class ModelConfig:
     background_size: int = 8  # pixels along the edges of that image, before it is enlarged
     # How objects come together: light adds up ("sum"), or earlier ones lie "over" later ones.
     compositing: str = "sum"
+    # Where light adds up, objects may lie over each other: the posterior then looks at what earlier
+    # ones leave of it, as it always does with "over".
+    overlap: bool = False
     texture: int = 1  # an object's colours are a grid of so many cells by as many, interpolated
     max_objects: int = 3  # K: the posterior looks at an image at most so often
     count: int | None = None  # number of objects where it is known; None: inferred
@@ -157,6 +160,14 @@ class ModelConfig:
             raise ValueError(
                 "estimator='concrete' needs compositing='sum', got 'over': set estimator='marginal'"
             )
+        if self.overlap and (self.coloured or self.encoder != "attention"):
+            raise ValueError(
+                "overlap=True is for grey light on black, seen with encoder='attention', got "
+                f"channels={self.channels}, background={self.background!r} and "
+                f"encoder={self.encoder!r}: set it False"
+            )
+        if self.overlap and self.compositing == "over":
+            raise ValueError("overlap=True is for compositing='sum', got 'over': set it False")
         if self.coloured and self.encoder != "attention":
             raise ValueError(
                 f"encoder={self.encoder!r} sees grey images on black alone, got "
@@ -222,7 +233,7 @@ class ModelConfig:
     @property
     def scoped(self) -> bool:
         """Whether the posterior looks at what earlier objects leave in sight."""
-        return self.coloured and self.compositing == "over"
+        return self.overlap or (self.coloured and self.compositing == "over")
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -107,7 +107,7 @@ class InferenceStep(nn.Module):
 
         seen, start = h, {"initial": (0.0, 0.5)}
         if scope is not None:
-            places = attention.in_scope(places, images[:, -1], scope)
+            places = attention.in_scope(places, backgrounds.bright(images), scope)
             images = backgrounds.in_scope(images, scope)
         if places is not None:
             look = attention.Attention(config, name="attention")(h, places, explained)

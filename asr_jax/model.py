@@ -19,6 +19,7 @@ from asr_jax.distributions import CountChain
 from asr_jax.images import check, to_float, warn_of_background
 from asr_jax.types import Latents, Layers, Posterior, Prior, Scene, Windows
 
+DARK = 1e-3  # light that is as good as none
 Params = Any  # {"inference": ..., "prior": ..., "decoder": ...}
 
 _jit = functools.partial(jax.jit, static_argnums=0)  # of a method: the model is static
@@ -103,7 +104,10 @@ class Model:
             q = Appearance(self.config).apply(look, planes, shift, scale)
             latents = Latents(shift, scale, q.loc)
             alpha = self._decoder.apply(params["decoder"], q.loc).alpha
-            return compositing.draw(Windows(alpha), latents, self.config.canvas).alpha[:, 0]
+            alpha = compositing.draw(Windows(alpha), latents, self.config.canvas).alpha[:, 0]
+            if self.config.compositing == "over":
+                return alpha
+            return jnp.minimum(alpha / (backgrounds.bright(planes) + DARK), 1)  # of light
 
         return cover
 

@@ -45,6 +45,7 @@ def fields() -> ConfigDict:
     config.model.background_code = 8
     config.model.background_size = 8
     config.model.compositing = "sum"
+    config.model.overlap = False
     config.model.texture = 1
     config.model.max_objects = 3
     config.model.count = 3  # number of objects where it is known; -1: inferred

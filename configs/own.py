@@ -17,7 +17,7 @@ OPEN = {
     "data": ("test_size",),
     "model": (
         *("max_objects", "count", "window", "scale_prior", "count_gap_weight"),
-        *("channels", "background", "compositing", "likelihood", "sigma"),
+        *("channels", "background", "compositing", "overlap", "likelihood", "sigma"),
     ),
     "constraints": ("counts", "c_min", "c_max", "epsilon", "side", "visible"),
     "train": ("batch_size", "epochs", "count_mix_until"),

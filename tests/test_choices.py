@@ -58,11 +58,13 @@ def test_counts_that_are_inferred():
     found = of(choices.choices(SEEN, objects(counts=(1, 3))))
     assert (found["model.max_objects"], found["model.count"]) == (4, -1)
     assert found["constraints.counts"] == (1, 3)
-    assert found["constraints.tolerances"][:3] == ["number", "balance", "F1"]
+    assert found["constraints.tolerances"][:4] == ["possible", "number", "balance", "F1"]
     assert found["constraints.prior_tolerances"] == [] and found["train.count_mix_until"] == 0.2
     found = of(choices.choices(SEEN, objects(at_most=6, overlap=True)))
     assert (found["model.max_objects"], found["constraints.counts"]) == (6, ())
-    assert found["constraints.tolerances"][0] == "F2"
+    assert found["constraints.tolerances"][0] == "F2" and found["model.overlap"]
+    in_colour = SEEN._replace(colour=True)
+    assert not of(choices.choices(in_colour, objects(at_most=6, overlap=True)))["model.overlap"]
 
 
 def test_images_of_other_kinds():

@@ -80,7 +80,7 @@ WORDS = st.sampled_from(
 TUPLES = st.lists(st.integers(-1, 8) | st.floats(0, 1), max_size=3).map(tuple)
 TUPLES |= st.lists(INTS | FLOATS | WORDS | st.none() | st.just([1]), max_size=3).map(tuple)
 NAMES = st.sampled_from(
-    [*(f"F{i}" for i in range(1, 8)), "tight", "side", "number", "balance", "F9"]
+    [*(f"F{i}" for i in range(1, 8)), "tight", "side", "number", "balance", "possible", "F9"]
 )
 VALUES = {bool: st.booleans(), int: INTS, float: FLOATS, str: WORDS, tuple: TUPLES}
 

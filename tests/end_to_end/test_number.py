@@ -81,7 +81,7 @@ def test_a_run_says_what_it_makes_of_each_count(alone):
     rows = metrics(workdir)
     assert [row["step"] for row in rows] == list(range(4, STEPS + 1, 4))
     for row in rows:
-        names = ("number", "balance", "F6", "side")
+        names = ("number", "balance", "possible", "F6", "side")
         penalty = sum(row[f"weight_{name}"] * max(row[name], 0) for name in names)
         # The mean of products over four steps, in which a multiplier changes by a few percent.
         assert row["penalty"] == pytest.approx(penalty, rel=0.02)
