@@ -13,7 +13,7 @@ from asr_jax.config import from_fields
 from data_gen import multi_dsprites
 from tests.small import small_model, small_params
 
-SETTINGS = ("dsprites3", "mnist13", "mnist14", "mnist24", "mnist3")
+SETTINGS = ("colour_dsprites", "dsprites3", "mnist13", "mnist14", "mnist24", "mnist3")
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_those_of_the_package_fit_their_model_and_say_what_they_reach(name):
     loaded = asr_jax.load_pretrained(name)
     shapes = jax.eval_shape(loaded.model.init, jax.random.key(0))
     assert jax.tree.map(lambda x: x.shape, loaded.params) == jax.tree.map(lambda x: x.shape, shapes)
-    assert loaded.final["miou"] > 0.7 and loaded.final["nelbo"] > 0
+    assert loaded.final["miou"] > 0.7 and np.isfinite(loaded.final["nelbo"])
     assert loaded.config["method"] == "asr" and loaded.config["seed"] == 0  # not the best of some
     fields = {name: loaded.config[name] for name in ("canvas", "estimator")}
     fields |= loaded.config["model"]  # in which no count is -1
