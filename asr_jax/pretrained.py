@@ -60,8 +60,9 @@ def load_pretrained(name: str, folder: str | Path = FOLDER) -> Pretrained:
         )
     with np.load(io.BytesIO(data)) as arrays:
         flat = {path: jnp.asarray(array, jnp.float32) for path, array in arrays.items()}
-    params = traverse_util.unflatten_dict(flat, sep="/")
     model = Model(from_fields(ModelConfig, about["model"]))
+    parts = jax.eval_shape(model.init, jax.random.key(0))  # of which some have no parameters
+    params = dict.fromkeys(parts, {}) | traverse_util.unflatten_dict(flat, sep="/")
     return Pretrained(model, params, about["config"], about["final"])
 
 

@@ -78,7 +78,8 @@ def test_every_number_argument_makes_a_run(recwarn, argument, config, counts):
     run = from_config(config.get_config(argument))
     before = any(word in argument for word in ("paper", "patches", "small"))
     by_hand = before or "fixed" in argument or run.method != "asr"
-    reported = ["number", "balance", "possible"] + [f"F{i}" for i in range(1, 8)] + ["side"] * (not by_hand)
+    reported = ["number", "balance", "possible", *(f"F{i}" for i in range(1, 8))]
+    reported += ["side"] * (not by_hand)
     assert names(run.reported) == reported and (run.rule is None) == by_hand
     assert run.reported[0].functional.counts == run.reported[1].functional.counts == counts
     trained = ["number", "balance"] + ["possible", "F6", "side"] * (not by_hand)

@@ -43,6 +43,19 @@ def test_what_is_loaded_is_what_was_saved_in_half_precision(saved):
     )
 
 
+def test_a_part_without_parameters_is_loaded_as_well(tmp_path):
+    """A background of one colour is its latent's, and a fixed prior is known."""
+    colours = dict(channels=3, background="colour", compositing="over", encoder="attention")
+    model = small_model(prior="fixed", **colours)
+    params = small_params(model)
+    trained = asr_jax.Pretrained(model, params, {}, {})
+    pretrained.save_pretrained("tiny", trained, tmp_path)
+    loaded = asr_jax.load_pretrained("tiny", tmp_path)
+    assert jax.tree.structure(loaded.params) == jax.tree.structure(params)
+    scene = model.sample(loaded.params, jax.random.key(0), 2)
+    assert scene.canvas.shape == (2, *model.config.shape)
+
+
 def test_damage_and_unknown_names_are_one_clear_error(saved):
     _, folder = saved
     with pytest.raises(ValueError, match="no pretrained .* called 'tinny': there are tiny"):
