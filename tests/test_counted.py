@@ -55,8 +55,10 @@ def test_counts_reach_the_objective_and_change_nothing_else(setting):
     assert (surprise > 0).tolist() == [True, False, True, True]
     assert not plain.constraints["counted"].any()
     assert float(objective) == pytest.approx(float(without) - 10 * surprise.mean(), rel=1e-5)
-    np.testing.assert_array_equal(terms.elbo, plain.elbo)
-    np.testing.assert_array_equal(terms.constraints["number"], plain.constraints["number"])
+    # Two programs, which may round the last bits of a float32 in their own ways.
+    np.testing.assert_allclose(terms.elbo, plain.elbo, rtol=1e-6)
+    number, same = (found.constraints["number"] for found in (terms, plain))
+    np.testing.assert_allclose(number, same, rtol=1e-6)
     with pytest.raises(
         ValueError, match=r"counts must have shape \(4,\), one an image, got \(3,\)"
     ):

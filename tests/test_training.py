@@ -168,7 +168,7 @@ def test_multipliers_follow_the_violations_of_the_whole_batch(full_batch, kind, 
     run = jax.jit(steps) if kind is None else data_parallel(steps, kind=kind)
     start = (state, IMAGES) if kind is None else replicate((state, IMAGES))
     after, metrics = run(*start, index[None], Schedule({}))
-    weights = {"F2": 1.0, "number": 2.5, "balance": 1.0}
+    weights = {"F2": 1.0, "number": 2.5, "balance": 1.0, "possible": 1.0}
     objective, terms = elbo_with_penalty(
         state.params,
         jax.random.fold_in(state.key, 0),
