@@ -120,7 +120,7 @@ def test_the_configuration_of_what_is_kept_still_makes_a_run(folder):
 @pytest.mark.parametrize("name", asr_jax.pretrained_names())
 def test_parameters_that_come_with_the_package_make_a_run(name):
     one = finished.pretrained(name)
-    assert one.run.name.startswith(name) and one.seed == one.final["seed"]
+    assert one.run.name.startswith(name.replace("_", "-")) and one.seed == one.final["seed"]
     like = jax.eval_shape(one.run.model.init, steps.key(0))
     assert jax.tree.map(lambda x: x.shape, one.params) == jax.tree.map(lambda x: x.shape, like)
     assert one.run.model == asr_jax.load_pretrained(name).model
