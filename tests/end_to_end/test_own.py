@@ -92,7 +92,7 @@ BAD = {
     "both": (["--workdir=RUN", "--pretrained=mnist3"], "name one of --workdir and --pretrained"),
     "neither": ([], "name one of --workdir and --pretrained"),
     "no run": (["--workdir=/tmp"], "not a finished run: /tmp"),
-    "name": (["--pretrained=x"], "no pretrained parameters are called 'x': there are dsprites3"),
+    "name": (["--pretrained=x"], "no pretrained parameters are called 'x': there are colour"),
     "images": (["--workdir=RUN", "--images=/nowhere"], "/nowhere does not exist: set --images to"),
     "out": (["--workdir=RUN", "--out=/nowhere/x"], "--out=/nowhere/x: there is no folder /nowh"),
 }
