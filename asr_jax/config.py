@@ -160,14 +160,12 @@ class ModelConfig:
             raise ValueError(
                 "estimator='concrete' needs compositing='sum', got 'over': set estimator='marginal'"
             )
-        if self.overlap and (self.coloured or self.encoder != "attention"):
+        settings = (self.channels, self.background, self.compositing, self.encoder)
+        if self.overlap and settings != (1, "black", "sum", "attention"):
             raise ValueError(
-                "overlap=True is for grey light on black, seen with encoder='attention', got "
-                f"channels={self.channels}, background={self.background!r} and "
-                f"encoder={self.encoder!r}: set it False"
+                "overlap=True is for channels, background, compositing and encoder of 1, 'black', "
+                f"'sum' and 'attention', got {settings}: set it False"
             )
-        if self.overlap and self.compositing == "over":
-            raise ValueError("overlap=True is for compositing='sum', got 'over': set it False")
         if self.coloured and self.encoder != "attention":
             raise ValueError(
                 f"encoder={self.encoder!r} sees grey images on black alone, got "

@@ -33,6 +33,11 @@ def allow(config: ConfigDict, *names: str) -> None:
     config.constraints.tolerances = ConfigDict({name: TOLERANCES[name] for name in names})
 
 
+def price_places(config: ConfigDict, weight: float) -> None:
+    """The same weight on the places that the prior would draw, for F1..F5."""
+    config.constraints.prior_weights = ConfigDict(dict.fromkeys(PRIOR_TOLERANCES, weight))
+
+
 def balance_tolerance(counts: Sequence[int], batch_size: int) -> float:
     """What `balance` may be on average, nats, for so many possible counts.
 

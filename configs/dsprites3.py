@@ -37,7 +37,7 @@ def fixed(config: ConfigDict) -> None:
     # scenes, seed 0, with prices on samples of the prior, nELBO, SE and mean IoU at 5 and 8 nats a
     # pixel: 96, 3.0, 0.835; 101, 4.3, 0.860).
     presets.tight(config, 11.0, weight=8.0, ramp=(0.1, 0.4))
-    presets.price_places(config, 5.0)
+    base.price_places(config, 5.0)
 
 
 def patches(config: ConfigDict) -> None:

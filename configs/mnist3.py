@@ -29,7 +29,7 @@ def fixed(config: ConfigDict) -> None:
     """
     presets.fixed_overlap(config)
     presets.tight(config, 13.0, weight=20.0, ramp=(0.1, 0.4))
-    presets.price_places(config, 5.0)
+    base.price_places(config, 5.0)
 
 
 def patches(config: ConfigDict) -> None:

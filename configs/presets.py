@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from ml_collections import ConfigDict
 
 METHODS = ("asr", "air", "pprior")
-PLACES = ("F1", "F2", "F3", "F4", "F5")  # constraints that the prior's places can be held to
 
 
 def fixed(config: ConfigDict, **weights: float) -> None:
@@ -24,11 +23,6 @@ def fixed(config: ConfigDict, **weights: float) -> None:
 def fixed_overlap(config: ConfigDict) -> None:
     """The paper's weights."""
     fixed(config, F1=1.0, F2=1.0, F3=1.0, F4=1.0, F5=1.0, F6=20.0, F7=10.0)
-
-
-def price_places(config: ConfigDict, weight: float) -> None:
-    """The same weight on the places that the prior would draw, for F1..F5."""
-    config.constraints.prior_weights = ConfigDict(dict.fromkeys(PLACES, weight))
 
 
 def fixed_number(config: ConfigDict) -> None:

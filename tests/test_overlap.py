@@ -34,7 +34,7 @@ def test_what_is_left_is_the_image_without_the_light_of_earlier_objects():
     np.testing.assert_array_equal(sides(scale), 0)
 
 
-def test_later_steps_look_at_what_is_left(monkeypatch):
+def test_later_steps_look_at_what_is_left():
     """An object that takes all light in sight leaves darkness to the steps after it."""
     params, noise = small_params(MODEL), inference.no_noise(4, MODEL.config)
 

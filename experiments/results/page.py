@@ -57,7 +57,8 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
     heads = ["", "seeds", "epochs", "time a seed"]
     for name in columns:
         heads += [HEADS[name], "*paper*"] if of_paper else [HEADS[name]]
-    first = best([mean(results[row], columns) for row in table.rows])
+    means = {row: mean(results[row], columns) for row in table.rows}
+    first = best([*means.values()])
     lines = []
     for row in table.rows:
         config, (finals, failed) = row.config(), results[row]
@@ -65,10 +66,9 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
         cells = [row.label, seeds if finals or failed else "not yet run"]
         cells += [str(config.train.epochs), _time(finals.values())]
         paper = {} if config.model.possible_counts else PAPER.get((row.data, config.method), {})
-        means = mean(results[row], columns)
         for name in columns:
             ours = cell([final[name] for final in finals.values()], DIGITS[name])
-            ours = f"**{ours}**" if means and means[name] == first[name] else ours
+            ours = f"**{ours}**" if finals and means[row][name] == first[name] else ours
             cells.append(ours)
             if of_paper:
                 cells.append(f"*{paper[name]}*" if name in paper else "")

@@ -166,7 +166,11 @@ def choices(images: Images, objects: Mapping[str, Any]) -> list[Choice]:
             "sum" if images.background == "black" else "over",
             "objects add up on black" if images.background == "black" else "objects cover it",
         ),
-        Choice("model.overlap", objects.overlap and not coloured, together),
+        Choice(
+            "model.overlap",
+            objects.overlap and not coloured,
+            "for grey on black, with objects.overlap=True",
+        ),
         Choice(
             "model.likelihood",
             "gaussian" if coloured else "bernoulli",
