@@ -22,16 +22,14 @@ ESTIMATORS = ("marginal", "concrete")
 SCHEDULES = ("cosine", "constant")
 MAX_OBJECTS = 100  # steps of inference are unrolled: more would compile for hours
 MAX_SIZE = 2**16  # of a layer or a window: the product of three still fits an index
-RENAMED = {"max_steps": "max_objects"}  # what files of before call a field -> its name
 
 
 def from_fields(kind: type, fields: Mapping[str, Any]) -> Any:
-    """A configuration from named fields, of today or of an older file.
+    """A configuration from named fields, such as those of a file.
 
     Raises:
       ValueError: an unknown field, or a value that breaks its rule.
     """
-    fields = {RENAMED.get(name, name): value for name, value in fields.items()}
     known = [field.name for field in dataclasses.fields(kind)]
     for name in sorted(set(fields) - set(known)):
         raise ValueError(f"{name} is an unknown field: the fields are {', '.join(known)}")
@@ -68,7 +66,7 @@ class ModelConfig:
     head: int = 64  # units of the hidden layer of every small head
     # How the posterior looks at an image: with "attention" over its places, or through an LSTM
     # alone, which sees "patches" or "raw" pixels.
-    encoder: str = "patches"
+    encoder: str = "attention"
     encoder_hidden: int = 0  # units of a dense layer after the patches; 0: none
     look: float = 1.8  # side of what attention sees around a centre, in sides the prior expects
     # Side of a second glimpse, at the inferred centre, that the scale is inferred from; in sides
@@ -76,8 +74,8 @@ class ModelConfig:
     scale_glimpse: float = 0.0
     prior: str = "learned"  # "fixed": independent objects; "learned": an LSTM
     # The learned prior's p(shift): a "gaussian", or a density of "relations" to earlier boxes and
-    # to the canvas, which can say "anywhere but there".
-    place_prior: str = "gaussian"
+    # to the canvas, which can say "anywhere but there". A fixed prior has Gaussians.
+    place_prior: str = "relations"
     learned_scale: bool = False  # the learned prior also moves p(scale)
     scale_prior: tuple[float, float] = (-1.0, 0.05)  # mean, variance of the side before sigmoid
     # p(n) where the count is inferred: a learned prior learns it, a fixed one is geometric, or
@@ -182,11 +180,6 @@ class ModelConfig:
             raise ValueError(
                 "scale_prior must be (mean, variance), a mean in [-10, 10] and a variance in "
                 f"[1e-6, 100], got {prior}"
-            )
-        if self.place_prior == "relations" and self.prior != "learned":
-            raise ValueError(
-                f"place_prior='relations' needs prior='learned', got {self.prior!r}: set it "
-                "'gaussian'"
             )
         if self.learned_scale and self.prior != "learned":
             raise ValueError(

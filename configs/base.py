@@ -9,12 +9,6 @@ from configs import presets
 from configs.fields import fields
 
 
-def attention(config: ConfigDict) -> None:
-    """A posterior that attends to places, and a learned prior that knows of earlier boxes."""
-    config.model.encoder = "attention"
-    config.model.place_prior = "relations"
-
-
 # What is allowed on average, in nats (the first line), objects (`visible`) and pixels (the rest):
 # the same for all data sets.
 TOLERANCES = dict(
@@ -50,7 +44,6 @@ def balance_tolerance(counts: Sequence[int], batch_size: int) -> float:
 def overlap(name: str) -> ConfigDict:
     """Three objects with disjoint boxes, a count that is known, and F1..F7."""
     config = fields()
-    attention(config)
     config.name = name
     config.train.epochs = 20
     allow(config, *(f"F{i}" for i in range(1, 8)), "side")
@@ -81,7 +74,6 @@ def inferred(name: str, objects: str, counts: tuple[int, ...]) -> ConfigDict:
       counts: the possible numbers of objects.
     """
     config = fields()
-    attention(config)
     config.name = name
     config.data.objects = objects
     config.data.counts = config.constraints.counts = counts

@@ -55,12 +55,12 @@ def fields() -> ConfigDict:
     config.model.hidden = (512, 256)
     config.model.activation = "silu"
     config.model.head = 64
-    config.model.encoder = "patches"
+    config.model.encoder = "attention"
     config.model.look = 1.8
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.prior = "learned"
-    config.model.place_prior = "gaussian"
+    config.model.place_prior = "relations"
     config.model.learned_scale = False
     config.model.scale_prior = (-1.0, 0.05)
     config.model.presence_prior = 0.0

@@ -27,7 +27,6 @@ OPEN = {
 def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD, one of asr, air, pprior."""
     config = fields()
-    base.attention(config)
     for section, names in OPEN.items():
         for field in names:
             config[section][field] = placeholder(type(config[section][field]))

@@ -18,7 +18,8 @@ PRESENCE_KERNEL = (*PRESENCE_BIAS[:-1], "kernel")
 
 def small_model(**changes) -> Model:
     settings = dict(
-        canvas=CANVAS, max_objects=3, window=6, appearance=4, lstm=8, hidden=(16, 8), head=8
+        **dict(encoder="patches", place_prior="gaussian", canvas=CANVAS, max_objects=3, window=6),
+        **dict(appearance=4, lstm=8, hidden=(16, 8), head=8),
     )
     return Model(ModelConfig(**(settings | changes)))
 

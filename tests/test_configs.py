@@ -334,14 +334,6 @@ def test_a_typo_in_a_section_is_refused_by_name():
     refuse("config.model.lstn is an unknown field: the fields are canvas", config)
 
 
-def test_what_a_field_was_called_before_is_still_that_field():
-    config = mnist3.get_config("asr")
-    settings = config.model.to_dict()
-    settings["max_steps"] = settings.pop("max_objects") + 2
-    config.model = ConfigDict(settings)
-    assert from_config(config).model.config.max_objects == 5
-
-
 def test_seeds_follow_each_other_and_name_the_folder():
     config = mnist13.get_config("asr")
     run = from_config(config)

@@ -35,6 +35,7 @@ CONFIG = ModelConfig(
     head=4,
     encoder="raw",
     learned_scale=True,
+    place_prior="gaussian",
 )
 FIXED = dataclasses.replace(CONFIG, prior="fixed", learned_scale=False, presence_prior=0.7)
 

@@ -95,12 +95,6 @@ def test_an_error_is_one_line(said, line):
     assert command_line.line(said) == line
 
 
-def test_flags_have_the_names_that_their_fields_have_now():
-    assert frame._renamed("--config.model.max_steps=4") == "--config.model.max_objects=4"
-    for same in ("--max_steps=4", "runs/max_steps", "--config.model.window=4", "--resume"):
-        assert frame._renamed(same) == same
-
-
 ENVIRONMENTS = {  # -> the only line that a command ends with
     "JAX_PLATFORMS=cuda": "JAX finds no device for JAX_PLATFORMS='cuda'",
     "SLURM_STEP_NUM_TASKS=abc": "SLURM_STEP_NUM_TASKS must be a whole number, got 'abc'",

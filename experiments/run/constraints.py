@@ -171,10 +171,11 @@ def _of_prior(
     """What a field says of the prior's places."""
     names, values = [constraint.name for constraint in constraints], settings[field]
     of_posterior = field.removeprefix("prior_")
-    if values and model.place_prior != "relations":
+    prior = model.place_prior if model.prior == "learned" else model.prior
+    if values and prior != "relations":
         raise ValueError(
             f"config.constraints.{field} is for config.model.place_prior=relations, got "
-            f"{', '.join(values)} with {model.place_prior}: leave it out"
+            f"{', '.join(values)} with {prior}: leave it out"
         )
     places.check([c for c in constraints if c.name in values], f"config.constraints.{field}")
     for name, value in values.items():

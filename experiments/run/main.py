@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from absl import flags, logging
 
 from asr_jax import processes
-from asr_jax.config import RENAMED
 from data_gen import command_line
 from experiments.run import jax_settings
 
@@ -35,7 +34,6 @@ def main(command: Callable[[list[str]], None]) -> None:
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     _quiet_orbax()
     jax_settings.keep_programs()
-    sys.argv[:] = map(_renamed, sys.argv)
     command_line.run(command, _frame)
 
 
@@ -59,13 +57,6 @@ def _frame() -> Iterator[None]:
             f"error: JAX finds no device for JAX_PLATFORMS={wanted!r} ({said}): set it to cpu, or "
             "unset it"
         )
-
-
-def _renamed(argument: str) -> str:
-    """A flag by the name that its field has now."""
-    name, equals, value = argument.partition("=")
-    section, dot, field = name.rpartition(".")
-    return f"{section}{dot}{RENAMED.get(field, field)}{equals}{value}" if dot else argument
 
 
 def _end(message: str) -> None:

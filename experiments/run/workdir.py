@@ -19,7 +19,6 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from asr_jax.config import RENAMED
 from configs.fields import fields
 
 # Fields that may differ when a run goes on: they do not change a result, or what they change is
@@ -69,12 +68,8 @@ def read_config(workdir: Path) -> dict:
 
 
 def completed(saved: dict) -> dict:
-    """A saved configuration; fields that were renamed, or came after the run, as they are now."""
-    model = {RENAMED.get(name, name): value for name, value in saved["model"].items()}
-    now = _over(json.loads(fields().to_json()), saved | {"model": model})
-    if now["model"]["place_prior"] == "gaussian":  # whose samples could be priced once
-        now["constraints"]["prior_weights"] = {}
-    return now
+    """A saved configuration; fields that came after the run have their defaults."""
+    return _over(json.loads(fields().to_json()), saved)
 
 
 def _over(below: dict, above: dict) -> dict:

@@ -209,21 +209,6 @@ def test_images_of_your_own(shared, tmp_path):
     assert f"{tmp_path / 'mine.npz'}: data.objects, data.counts, data.canvas, data.lay" in output
 
 
-def test_fields_may_be_called_what_they_were_called_before(shared, finished):
-    """A folder and a command line of then go on as they are."""
-    workdir, _ = finished
-    file = workdir / "config.json"
-    before = file.read_text()
-    file.write_text(before.replace('"max_objects"', '"max_steps"'))
-    assert file.read_text() != before
-    old = "--config.model.max_steps=2"
-    assert "is finished" in overlap(shared, workdir, old, "--resume").splitlines()[-1]
-    output = overlap(shared, workdir, "--config.model.max_steps=4", "--resume", expect=1)
-    assert "model.max_objects is 2 there and 4 here" in output
-    run(shared, "evaluate", workdir)
-    file.write_text(before)
-
-
 def assert_refused(output, message):
     """One line that says what is wrong."""
     (line,) = output.splitlines()
