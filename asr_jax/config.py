@@ -242,7 +242,7 @@ class OptimizerConfig:
       ValueError: when a value breaks its rule; the message names both.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     schedule: str = "cosine"  # after the warm-up: "cosine" decay to 0, or "constant"
     warmup: int = 300  # steps of linear warm-up
     clip: float = 1000.0  # largest global norm of the gradient, nats; 0: no clipping

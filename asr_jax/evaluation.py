@@ -45,10 +45,10 @@ def evaluate(
     Args:
       params: of the model.
       key: one random key, or one an image.
-      images: [N, H, W]: uint8, or floats in [0, 1].
+      images: [N, H, W], or [N, H, W, 3] in colour: uint8, or floats in [0, 1].
       count: [N] true counts, or None: neither accuracy nor mean IoU then.
       box: [N, M, 4] true boxes (x0, y0, x1, y1) in pixels, or None: no mean IoU then.
-      mask: [N, H, W] what is truly seen, 0 the background and t + 1 the object of box t; or None.
+      mask: [N, H, W] what is truly seen, 0 the background, t the object of the t-th box; or None.
       model: static, as the next.
       constraints: evaluated, not weighted.
       iwae_samples: samples of the importance weighted bound of log p(x); 0: without it.

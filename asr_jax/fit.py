@@ -46,7 +46,7 @@ def fit(
     bit.
 
     Args:
-      images: [N, H, W]: uint8, or floats in [0, 1].
+      images: [N, H, W], or [N, H, W, 3] in colour: uint8, or floats in [0, 1].
       model: what is trained.
       steps: how many, of `batch_size` images each; every image is seen once an epoch.
       constraints: functionals of the posterior.

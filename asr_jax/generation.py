@@ -100,7 +100,7 @@ def nearest(images: np.ndarray, others: np.ndarray, batch_size: int = 1000) -> n
     """The Euclidean distance of each image to the nearest of the others, in pixel space.
 
     Args:
-      images: [N, H, W]: uint8, or floats in [0, 1].
+      images: [N, H, W], or [N, H, W, 3] in colour: uint8, or floats in [0, 1].
       others: [M, H, W], the same; in a run of several processes, each may give its own.
       batch_size: how many of each are compared at a time.
 

@@ -55,7 +55,9 @@ class FixedPrior(nn.Module):
 
 
 class LearnedPrior(nn.Module):
-    """An LSTM over objects: p(n), p(scale^t | z^{<t}), p(shift^t | scale^t, z^{<t}); N(0, 1) looks.
+    """An LSTM over objects: p(n), p(scale^t | z^{<t}), p(shift^t | scale^t, z^{<t}).
+
+    Appearance is N(0, 1).
 
     A place has a Gaussian, or a density that knows what a box has to do with earlier ones and with
     the canvas: `place_prior`.

@@ -52,7 +52,7 @@ def mask_iou(
     An object without a visible pixel matches nothing, and keeps its place in the denominator.
 
     Args:
-      mask: [B, H, W] whole numbers, 0 the background, t + 1 object t, of which the first `count`
+      mask: [B, H, W] whole numbers, 0 the background, t the t-th object, of which the first `count`
         [B] exist.
       true_mask: [B, H, W], of which the first `true_count` [B] exist.
       objects, true_objects: K and M, the most that counts and masks can be; static.
@@ -75,7 +75,7 @@ def foreground_ari(
     is agreement, 0 what chance would reach. Background in `mask` is one more part of them.
 
     Args:
-      mask: [B, H, W] whole numbers, 0 the background, t + 1 object t.
+      mask: [B, H, W] whole numbers, 0 the background, t the t-th object.
       true_mask: the same of what is true.
       objects, true_objects: K and M, the most that the masks can be; static.
 

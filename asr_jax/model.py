@@ -29,8 +29,9 @@ _jit = functools.partial(jax.jit, static_argnums=0)  # of a method: the model is
 class Model:
     """Pure, jitted functions that share one static configuration; hashable, holds no parameters.
 
-    Images come in through `asr_jax.images`: uint8, bool, or floats in [0, 1], [B, H, W]. Random
-    functions take one key, whose noise follows an image's index, or one key an image.
+    Images come in through `asr_jax.images`: uint8, bool, or floats in [0, 1], [B, H, W], or
+    [B, H, W, 3] in colour. Random functions take one key, whose noise follows an image's index, or
+    one key an image.
     """
 
     config: ModelConfig
@@ -66,7 +67,7 @@ class Model:
         Args:
           params: from `init` or training.
           key: one random key, or [B]; None samples the means instead.
-          images: [B, H, W], any number.
+          images: [B, H, W], or [B, H, W, 3] in colour, any number.
           batch_size: images at a time (static), for memory that does not grow with B beyond what
             comes in and goes out; None: all at once.
 
@@ -133,7 +134,7 @@ class Model:
 
         Args:
           params: from `init` or training; they stay.
-          images: [B, H, W], any number.
+          images: [B, H, W], or [B, H, W, 3] in colour, any number.
           posterior: of these images, best at its means, `posterior(params, None, images)`. The
             sample that is returned has the noise of this one's, and means if it has none.
           steps: of Adam (static); 0: none.
@@ -235,7 +236,7 @@ class Model:
     ) -> Scene:
         """The posterior's mode: the most likely n, and the Gaussians' means.
 
-        `images` [B, H, W], any number; `batch_size` (static) of them at a time. With `refine`
+        `images` [B, H, W(, 3)], any number; `batch_size` (static) of them at a time. With `refine`
         steps the means are those of `refine`, whose objective has these constraints with the
         weights that they carry.
 
@@ -247,7 +248,7 @@ class Model:
         return self._reconstruct(params, images, checked(batch_size), refine, constraints, weights)
 
     @functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
-    def _reconstruct(self, params, images, batch_size, refine=0, constraints=(), weights=None):
+    def _reconstruct(self, params, images, batch_size, refine, constraints, weights):
         def one_batch(pixels):
             posterior = self._posterior(params, None, pixels, None)
             if refine:

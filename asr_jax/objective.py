@@ -48,7 +48,7 @@ def elbo_with_penalty(
     Args:
       params: from `model.init`.
       key: one random key, or one an image.
-      images: [B, H, W]: uint8, or floats in [0, 1].
+      images: [B, H, W], or [B, H, W, 3] in colour: uint8, or floats in [0, 1].
       weights: one multiplier for each constraint, under its name; traced, so that another value
         does not compile again. None: the weights that the constraints carry.
       model: what to evaluate (static).

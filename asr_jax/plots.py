@@ -34,9 +34,8 @@ def draw_scene(
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
     for step in range(count):
         x0, y0, x1, y1 = box[step]
-        axes.add_patch(
-            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, lw=1.3, ec=COLOURS[step % 8])
-        )
+        colour = COLOURS[step % len(COLOURS)]
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, lw=1.3, ec=colour))
     axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -274,7 +273,8 @@ def counts(
     width = 0.8 / len(true)
     for i, n in enumerate(true):
         offset = (i - (len(true) - 1) / 2) * width
-        right.bar(possible + offset, posterior[n], width, label=f"{n} true", color=COLOURS[i % 8])
+        colour = COLOURS[i % len(COLOURS)]
+        right.bar(possible + offset, posterior[n], width, label=f"{n} true", color=colour)
     right.set(
         xlabel="n", ylabel="mean q(n | x)", title="posterior", xticks=possible, ylim=(0, 1.02)
     )

@@ -1,4 +1,7 @@
-"""Trained parameters that come with the package: one run of AIR-ASR for each setting."""
+"""Trained parameters that come with the package: one run of AIR-ASR for each setting.
+
+What they reach is in their `final`; those of RESULTS.md can be of other runs of the same setting.
+"""
 
 from __future__ import annotations
 

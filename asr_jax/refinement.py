@@ -32,8 +32,6 @@ from asr_jax.images import to_float
 from asr_jax.model import Model, Params
 from asr_jax.types import Gaussian, Latents, Noise, Posterior
 
-LEARNING_RATE = 0.02  # of Adam, in shift and scale before tanh and sigmoid
-
 
 class Means(NamedTuple):
     """The means of the boxes of an image's K steps: what is refined."""
@@ -53,10 +51,10 @@ def refine(
     model: Model,
     steps: int,
     moves: int,
-    constraints: Sequence[Constraint] = (),
-    weights: Mapping[str, jax.Array] | None = None,
-    learning_rate: float = LEARNING_RATE,
-    batch_size: int | None = None,
+    constraints: Sequence[Constraint],
+    weights: Mapping[str, jax.Array] | None,
+    learning_rate: float,
+    batch_size: int | None,
 ) -> Posterior:
     """`Model.refine`, where arguments and errors are described."""
     images, constraints = model.check(images), tuple(constraints)
@@ -140,7 +138,7 @@ def place(
 
     Args:
       params: of the model.
-      images: [B, H, W], floats in [0, 1].
+      images: [B, H, W(, 3)], floats in [0, 1].
       posterior: its shift and scale are taken as they are, independent of each other.
       noise: zeros give the means, and appearance there.
       model: static.

@@ -161,8 +161,8 @@ def train_steps(
 
     Args:
       state: as in `train_step`, and so are the keyword arguments.
-      images: [N, H, W], the data set, on the device: uint8, or floats in [0, 1]; or `Counted`, the
-        same with counts that are known.
+      images: [N, H, W(, 3)], the data set, on the device: uint8, or floats in [0, 1]; or
+        `Counted`, the same with counts that are known.
       indices: [n, b] which images each step sees.
       schedule: of these steps, [n] each.
 
@@ -193,7 +193,7 @@ def train_seeds(
 
     Args:
       state: of every run, its arrays with a leading axis [S].
-      images: [N, H, W], shared; or `Counted`.
+      images: [N, H, W(, 3)], shared; or `Counted`.
       indices: [n, b, S] which images each step of each run sees.
       schedule: of every run, [S, n].
 

@@ -19,8 +19,8 @@ def check(
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Counts [N] and boxes [N, M, 4] as arrays, once they fit the images [N, H, W] or [N, H, W, 3].
 
-    Masks [N, H, W] have to fit, too: 0 is the background, t + 1 the object t that is seen. Warns of
-    counts that the model cannot infer, of boxes that are not (x0, y0, x1, y1) in pixels of these
+    Masks [N, H, W] have to fit, too: 0 is the background, t the t-th object where it shows. Warns
+    of counts that the model cannot infer, of boxes that are not (x0, y0, x1, y1) in pixels of these
     images, by all appearances, and of masks that do not show every object: all would be measured as
     failures of the model.
 
@@ -74,7 +74,7 @@ def _check_mask(images: Any, count: np.ndarray, mask: np.ndarray) -> None:
     if mask.dtype.kind not in "iu" or (mask.size and mask.min() < 0):
         lowest = f" from {mask.min()}" if mask.dtype.kind in "iuf" else ""
         raise ValueError(
-            f"mask must be whole numbers, 0 the background and t + 1 object t, got {mask.dtype}"
+            f"mask must be whole numbers, 0 the background and t the t-th object, got {mask.dtype}"
             f"{lowest}"
         )
     highest = mask.max(axis=(1, 2), initial=0)  # [N]

@@ -97,7 +97,7 @@ class Posterior:
 class Counted:
     """Images of a data set, and how many objects some of them show."""
 
-    images: jax.Array  # [N, H, W]
+    images: jax.Array  # [N, H, W(, 3)]
     count: jax.Array  # [N] whole numbers, -1 where it is not known
 
 
@@ -118,7 +118,7 @@ class Scene:
     canvas: jax.Array  # [B, H, W] or [B, H, W, C] in [0, 1]
     count: jax.Array  # [B] number of objects
     boxes: jax.Array  # [B, K, 4] pixels; those from `count` on mean nothing
-    # [B, H, W]  what is seen: 0 the background, t the object of box t = 1..K
+    # [B, H, W]  what is seen: 0 the background, t the object of the t-th box, t = 1..K
     mask: jax.Array | None = None
 
 

@@ -8,9 +8,8 @@ from ml_collections import ConfigDict
 from configs import presets
 from configs.fields import fields
 
-
 # What is allowed on average, in nats (the first line), objects (`visible`) and pixels (the rest):
-# the same for all data sets.
+# the same for all data sets, but that `balance` grows with the number of counts.
 TOLERANCES = dict(
     **dict(possible=0.001, number=0.02, balance=0.02, counted=0.001),
     visible=0.01,
@@ -61,7 +60,7 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
         "patches": presets.patches_number,
         "paper": presets.paper_number,
         "small": presets.small,
-    } | presets.COUNTED  # in this order: the last one is quick
+    } | presets.COUNTED  # applied in this order, `quick` last
     return presets.apply(inferred(name, objects, counts), argument, own)
 
 
@@ -121,7 +120,7 @@ def colour(config: ConfigDict, background: str) -> None:
     config.model.compositing = "over"
     config.model.likelihood = "gaussian"
     config.model.sigma = 0.2  # at 0.3 an object of which little is seen does not pay
-    # Higher prices on counts made q(n) swing when `side` still moved counts: not tried since.
+    # With 1,000 counts were no better, and SE was worse (docs/method.md).
     config.constraints.largest = 100.0
     # Three channels cost as much more: distances to training scenes, and samples.
     config.evaluate.iwae_samples = 20

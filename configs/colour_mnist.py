@@ -24,7 +24,6 @@ def get_config(argument: str = "asr") -> ConfigDict:
 def noise(config: ConfigDict) -> None:
     """0.8 x + 0.1 + N(0, 0.2^2), of an image x on black."""
     config.data.background = "noise"
-    config.model.sigma = 0.2
 
 
 def grid(config: ConfigDict) -> None:

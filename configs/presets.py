@@ -51,7 +51,7 @@ def known(config: ConfigDict) -> None:
 def patches(config: ConfigDict) -> None:
     """Without `attention`, and what came with it.
 
-    Multipliers are for the caller to fix.
+    The caller sets the multipliers.
     """
     config.model.encoder = "patches"
     config.constraints.prior_weights = ConfigDict()  # its places are Gaussian
@@ -79,7 +79,6 @@ def paper(config: ConfigDict) -> None:
     config.model.encoder_hidden = 0
     config.model.activation = "softplus"
     config.model.scale_prior = (-1.0, 0.05)
-    config.model.presence_bound = 0.0
     config.model.epsilon = 1e-7  # the smallest that float32 allows; the released code: 1e-10
     config.constraints.ramps = ConfigDict()  # with full weights from the start
     config.optimizer.schedule = "constant"

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 from asr_jax.plots import COLOURS, draw_scene
 from data_gen import command_line
 from data_gen.builder import Dataset
-from data_gen.paths import output
+from data_gen.paths import FIGURES, output
 from data_gen.scenes import Scenes
 
 ROWS, COLUMNS = 4, 8
@@ -53,7 +53,7 @@ def command(from_config: Callable[[Mapping[str, Any]], Dataset]) -> None:
 
     def main(_) -> None:
         logging.set_verbosity(logging.INFO)
-        picture = output(out.value, "--out", (".png", ".pdf", ".svg"))
+        picture = output(out.value, "--out", FIGURES)
         data = config.value.data
         data.data_dir = data_dir.value or data.data_dir
         save_contact_sheet(from_config(data).train, picture)

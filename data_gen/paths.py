@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+FIGURES = (".png", ".pdf", ".svg")  # endings of files that matplotlib writes
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # gs://, file://, also as a Path shortens them
 
 

@@ -24,7 +24,7 @@ class Scenes(NamedTuple):
     source_index: np.ndarray | None  # int32 [N, M], position in the split's file; -1 where absent
     orientation: np.ndarray | None = None  # float32 [N, M], radians; 0 where absent
     scale: np.ndarray | None = None  # float32 [N, M], 1 is the source's largest; 0 where absent
-    mask: np.ndarray | None = None  # uint8 [N, H, W], what is seen: 0 background, t + 1 object t
+    mask: np.ndarray | None = None  # uint8 [N, H, W], what is seen: 0 background, t the t-th object
 
 
 class Sprites(NamedTuple):

@@ -5,7 +5,7 @@ python -m experiments.compare runs/mnist3-air-seed0 runs/mnist3-asr-seed0 --out=
 
 from absl import flags
 
-from data_gen.paths import output
+from data_gen.paths import FIGURES, output
 from experiments.results import figures
 from experiments.run import finished, report
 from experiments.run.main import main
@@ -22,7 +22,7 @@ REFINE = flags.DEFINE_integer(
 
 
 def compare(arguments: list[str]) -> None:
-    out = output(OUT.value, "--out", figures.ENDINGS)
+    out = output(OUT.value, "--out", FIGURES)
     beside = out.with_stem(f"{out.stem}-samples")
     folders = finished.folders(arguments[1:])
     loaded = {label: finished.load(folder) for label, folder in folders.items()}

@@ -17,7 +17,7 @@ from data_gen.paths import new_folder
 from experiments.run import detections, finished
 from experiments.run.main import main
 
-WORKDIR = flags.DEFINE_string("workdir", None, "A finished run, or one of its seeds' folders.")
+WORKDIR = flags.DEFINE_string("workdir", None, "A finished run; of several seeds, one's folder.")
 PRETRAINED = flags.DEFINE_string("pretrained", None, "Or parameters that come with the package.")
 IMAGES = flags.DEFINE_string("images", None, "A folder of PNG or JPEG, an .npz or an .npy file.")
 OUT = flags.DEFINE_string("out", "found", "The folder to make.")
@@ -52,7 +52,7 @@ def _finished() -> finished.Finished:
         raise ValueError("name one of --workdir and --pretrained: a run's folder, or a name")
     if PRETRAINED.value:
         return finished.pretrained(PRETRAINED.value)
-    return finished.load(next(iter(finished.folders([WORKDIR.value]).values())))
+    return finished.load(finished.one(WORKDIR.value))
 
 
 def _images(run) -> user_scenes.Found:

@@ -12,7 +12,7 @@ from data_gen.paths import output
 from experiments.run import finished, report, workdir
 from experiments.run.main import main
 
-WORKDIR = flags.DEFINE_string("workdir", None, "A finished run, or one of its seeds' folders.")
+WORKDIR = flags.DEFINE_string("workdir", None, "A finished run; of several seeds, one's folder.")
 NAME = flags.DEFINE_string("name", None, "What load_pretrained calls it.")
 FOLDER = flags.DEFINE_string("folder", str(pretrained.FOLDER), "Where it goes.")
 flags.mark_flags_as_required(["workdir", "name"])
@@ -22,9 +22,7 @@ def export(_) -> None:
     out = output(f"{FOLDER.value}/{NAME.value}.npz", "--folder and --name")
     if out.stem != NAME.value:
         raise ValueError(f"--name must be the name of a file, got {NAME.value!r}")
-    (folder, *others) = finished.folders([WORKDIR.value]).values()
-    if others:
-        raise ValueError(f"{WORKDIR.value} holds several runs: name one of its seeds' folders")
+    folder = finished.one(WORKDIR.value)
     one = finished.load(folder)
     params = pretrained.half_precision(one.params)
     final = finished.measured(one._replace(params=params))

@@ -3,7 +3,8 @@
     python -m experiments.number --config=configs/mnist13.py
     python -m experiments.number --config=configs/mnist24.py:air,known --config.seeds=3
 
-As `experiments.overlap`, with scenes of one of two possible counts, which the model infers.
+The same command as `experiments.overlap`, under the name of the paper's section: the configuration
+decides. Here it has several possible counts, which the model infers.
 """
 
 from experiments.run.experiment import experiment

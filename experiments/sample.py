@@ -7,13 +7,12 @@ import numpy as np
 from absl import flags
 
 from asr_jax import plots
-from data_gen.paths import output
-from experiments.results.figures import ENDINGS
+from data_gen.paths import FIGURES, output
 from experiments.run import finished
 from experiments.run.evaluation import samples
 from experiments.run.main import main
 
-WORKDIR = flags.DEFINE_string("workdir", None, "A finished run, or one of its seeds' folders.")
+WORKDIR = flags.DEFINE_string("workdir", None, "A finished run; of several seeds, one's folder.")
 NUM = flags.DEFINE_integer("num", 32, "How many scenes.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Of the samples.", lower_bound=0)
 OUT = flags.DEFINE_string(
@@ -23,9 +22,8 @@ flags.mark_flag_as_required("workdir")
 
 
 def sample(_) -> None:
-    out = output(OUT.value, "--out", (*ENDINGS, ".npz"))
-    folder = next(iter(finished.folders([WORKDIR.value]).values()))
-    one = finished.load(folder)
+    out = output(OUT.value, "--out", (*FIGURES, ".npz"))
+    one = finished.load(finished.one(WORKDIR.value))
     scenes = samples(one.run.model, one.params, SEED.value, NUM.value)
     if out.suffix == ".npz":
         image = np.round(scenes.canvas * 255).astype(np.uint8)

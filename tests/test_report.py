@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import mnist3, mnist13
+from configs import colour_dsprites, mnist3, mnist13
 from experiments.run import evaluation, multipliers, report
 from experiments.run.from_config import from_config
 from experiments.run.train import Trained
@@ -191,7 +191,17 @@ def test_learning_curves_show_held_out_scenes_beside_training():
     assert report.panels(run, history) == {
         "negative ELBO (nats)": ["nelbo"],
         "KL (nats)": ["kl_count", "kl_scale"],
-        "R_num, unweighted (nats)": ["number"],
+        "F of counts (nats)": ["number"],
+    }
+
+
+def test_a_panel_shows_constraints_of_one_unit():
+    run = from_config(colour_dsprites.get_config("asr"))
+    history = [{"step": 4} | {constraint.name: 1.0 for constraint in run.constraints}]
+    assert report.panels(run, history) == {
+        "F of counts (nats)": ["number", "balance", "possible"],
+        "F of boxes (pixels)": ["F6", "side"],
+        "F of what is not seen (objects)": ["visible"],
     }
     history[0] |= {"held_out_nelbo": 1.0, "held_out_miou": 0.5, "held_out_acc": 1.0}
     shown = report.panels(run, history)

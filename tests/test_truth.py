@@ -112,7 +112,7 @@ def test_masks_that_fit_are_accepted_in_silence():
         (lambda m: m[..., None], "mask must have shape (6, 20, 30), .*, got (6, 20, 30, 1)"),
         (
             lambda m: m > 0,
-            "mask must be whole numbers, 0 the background and t + 1 object t, got bo",
+            "mask must be whole numbers, 0 the background and t the t-th object, got bo",
         ),
         (lambda m: m / 1.0, "mask must be whole numbers, .*, got float64 from 0.0"),
         (lambda m: m.astype(int) - 1, "mask must be whole numbers, .*, got int64 from -1"),

@@ -18,7 +18,6 @@ from experiments.run import finished, report
 from experiments.run.evaluation import samples
 from experiments.run.finished import Finished
 
-ENDINGS = (".png", ".pdf", ".svg")
 SHOWN = 10  # scenes in a row
 DPI = 110  # of figures that are kept with the code
 

@@ -35,13 +35,13 @@ def verdict(table: Table, results: Mapping[Row, Results], columns: Sequence[str]
         for name, value in _numbers(texts).items()
     }
     for ahead, words in ((True, "ahead of"), (False, "not ahead of")):
-        those = [
-            f"{HEADS[name]} of {label}"
-            for (label, name), is_so in published.items()
-            if is_so == ahead
-        ]
+        those = {}  # measure -> whose
+        for (label, name), is_so in published.items():
+            if is_so == ahead:
+                those.setdefault(HEADS[name], []).append(label)
         if those:
-            sentences.append(f"Our AIR-ASR is {words} the published {_listed(those)}.")
+            listed = _listed([f"{head} of {_listed(labels)}" for head, labels in those.items()])
+            sentences.append(f"Our AIR-ASR is {words} the published {listed}.")
     others = {row: of_row for row, of_row in means.items() if row is not asr and of_row}
     for row, of_row in others.items():
         lost = [name for name in columns if better(name, of_row[name], means[asr][name])]

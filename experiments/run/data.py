@@ -33,6 +33,7 @@ class DataConfig:
     path: str  # images of one's own; empty: the scenes described by the next
     size: tuple[int, int] | tuple[()]  # that pictures of one's own are resized to
     colour: str  # whether those are in colour: "yes", "no", "auto"
+    objects: str  # what is on generated scenes, and which those are
     scenes: scene_config.SceneConfig | None
     canvas: tuple[int, int]  # (H, W) in pixels
     test_size: int
@@ -71,13 +72,13 @@ class DataConfig:
         else:
             scenes = scene_config.read(OBJECTS[settings.objects].SceneConfig, settings)
             canvas = (scenes.canvas, scenes.canvas)
-        names = ("path", "test_size", "seed", "split", "placement", "digits_dir", "data_dir")
+        names = ("path", "objects", "test_size", "seed", "split", "placement")
         return cls(
             scenes=scenes,
             canvas=canvas,
             size=tuple(settings.size),
             colour=settings.colour,
-            **{name: settings[name] for name in names},
+            **{name: settings[name] for name in (*names, "digits_dir", "data_dir")},
         )
 
 
@@ -136,9 +137,8 @@ def load(config: DataConfig) -> Data:
 
 
 def _generated(config: DataConfig, rows: builder.Rows) -> builder.Dataset:
-    if isinstance(config.scenes, multi_dsprites.SceneConfig):
-        return multi_dsprites.load(config.scenes, config.data_dir, rows)
-    return multi_mnist.load(config.scenes, config.digits_dir, config.data_dir, rows)
+    folders = {"digits_dir": config.digits_dir, "data_dir": config.data_dir}
+    return OBJECTS[config.objects].from_config(dataclasses.asdict(config.scenes) | folders, rows)
 
 
 def check(run: Run, data: Data) -> int:
@@ -211,7 +211,7 @@ def _warn_of_counts(run: Run, scenes: Scenes) -> None:
     """The possible counts that a constraint or prior knows, against those of the scenes."""
     possible, field = run.model.config.possible_counts, "config.model.possible_counts"
     for constraint in run.constraints:
-        if constraint.name in ("number", "balance"):
+        if constraint.name in ("possible", "number", "balance"):
             possible, field = constraint.functional.counts, "config.constraints.counts"
     if not possible or scenes.count is None:
         return

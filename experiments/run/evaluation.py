@@ -24,7 +24,7 @@ OF_MASKS = ("mask_miou", "fg_ari")
 # And the accuracy of the count that the ELBO would choose.
 WATCHED = (*COLUMNS, "acc_elbo", *OF_MASKS)
 OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where it was asked for
-NUMBER = ("number", "balance", "counted")  # the constraints in nats; the others are in pixels
+OF_COUNTS = ("possible", "number", "balance", "counted")  # constraints in nats
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
 TINY = 1e-30  # least probability whose logarithm is taken
 SIZES = 1.5  # samples whose sides are off by more than this factor are warned of
@@ -76,8 +76,8 @@ def samples_of_prior(run: Run, data: Data, params: Any, seed: int) -> dict[str, 
       the nearest training scene; for the model the mean of every F, and, where true counts are
       known, the total variation between its counts, and the places of its objects, and the data's.
     """
-    # R_num is about images, of which a posterior may be unsure.
-    of_boxes = tuple(c for c in run.reported if c.name not in NUMBER and c.of_mean is None)
+    # Those of counts are about images, of which a posterior may be unsure.
+    of_boxes = tuple(c for c in run.reported if c.name not in OF_COUNTS and c.of_mean is None)
     key = jax.random.fold_in(steps.key(seed), GENERATE)
     samples = asr_jax.generate(
         params, key, run.evaluate.generated, model=run.model, constraints=of_boxes

@@ -43,6 +43,18 @@ def folders(given: Iterable[str | Path]) -> dict[str, Path]:
     return found
 
 
+def one(given: str) -> Path:
+    """The folder of the one run that a folder holds.
+
+    Raises:
+      ValueError: as `folders`; a run of several seeds.
+    """
+    found = list(folders([given]).values())
+    if len(found) > 1:
+        raise ValueError(f"{given} holds several runs: name one of its seeds' folders")
+    return found[0]
+
+
 def load(folder: Path) -> Finished:
     """The run of one folder of `folders`.
 

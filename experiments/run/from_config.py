@@ -32,8 +32,8 @@ class TrainConfig:
     checkpoint_every: int
     side_by_side: str
     parallel: str
-    matmul_precision: str = ""  # runs of old have none, nor the next
-    count_mix_until: float = 0.0
+    matmul_precision: str
+    count_mix_until: float
 
     def __post_init__(self):
         for name in ("batch_size", "epochs", "log_every", "checkpoint_every"):
