@@ -193,16 +193,6 @@ def test_learning_curves_show_held_out_scenes_beside_training():
         "KL (nats)": ["kl_count", "kl_scale"],
         "F of counts (nats)": ["number"],
     }
-
-
-def test_a_panel_shows_constraints_of_one_unit():
-    run = from_config(colour_dsprites.get_config("asr"))
-    history = [{"step": 4} | {constraint.name: 1.0 for constraint in run.constraints}]
-    assert report.panels(run, history) == {
-        "F of counts (nats)": ["number", "balance", "possible"],
-        "F of boxes (pixels)": ["F6", "side"],
-        "F of what is not seen (objects)": ["visible"],
-    }
     history[0] |= {"held_out_nelbo": 1.0, "held_out_miou": 0.5, "held_out_acc": 1.0}
     shown = report.panels(run, history)
     assert shown["negative ELBO (nats)"] == ["nelbo", "held_out_nelbo"]
@@ -304,3 +294,13 @@ def test_a_rate_that_one_seed_does_not_have_is_that_of_the_other(tmp_path, witho
     folders = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
     final = report.finish_seeds("mnist13-asr", folders, tmp_path, {})
     assert final["steps_per_second"] == 30.0 and final["steps_per_second_std"] is None
+
+
+def test_a_panel_shows_constraints_of_one_unit():
+    run = from_config(colour_dsprites.get_config("asr"))
+    history = [{"step": 4} | {constraint.name: 1.0 for constraint in run.constraints}]
+    assert report.panels(run, history) == {
+        "F of counts (nats)": ["number", "balance", "possible"],
+        "F of boxes (pixels)": ["F6", "side"],
+        "F of what is not seen (objects)": ["visible"],
+    }
