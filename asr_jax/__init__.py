@@ -4,7 +4,7 @@
 objective; constraints are named functionals of the posterior.
 """
 
-from asr_jax import boxes, constraints, generation, metrics, plots, spatial  # noqa: F401
+from asr_jax import boxes, charts, constraints, generation, metrics, plots, spatial  # noqa: F401
 from asr_jax.bound import elbo
 from asr_jax.checkpoint import Checkpoints
 from asr_jax.config import ModelConfig, OptimizerConfig
@@ -83,5 +83,5 @@ __all__ = [
 
 def __dir__() -> list[str]:
     """What a user calls, and the submodules that notebooks reach into."""
-    inside = ("boxes", "constraints", "generation", "metrics", "plots", "spatial")
+    inside = ("boxes", "charts", "constraints", "generation", "metrics", "plots", "spatial")
     return sorted([*__all__, *inside])

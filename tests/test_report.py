@@ -119,7 +119,7 @@ def test_a_figure_that_cannot_be_drawn_is_a_warning_and_costs_no_result(
     def broken(*_, **__):
         raise RuntimeError("no glyph")
 
-    monkeypatch.setattr("asr_jax.plots.learning_curves", broken)
+    monkeypatch.setattr("asr_jax.charts.learning_curves", broken)
     with pytest.warns(match=r"^figures could not be drawn \(no glyph\)"):
         final = finish()
     assert json.loads((tmp_path / "final.json").read_text()) == final

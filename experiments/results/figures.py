@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import asr_jax
-from asr_jax import plots
+from asr_jax import charts, plots
 from experiments.results import rows, store
 from experiments.run import finished, report
 from experiments.run.evaluation import samples
@@ -82,9 +82,9 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
             counts[row.label] = {int(n): of_n["inferred"] for n, of_n in per_count.items()}
     curves = {label: of_seeds for label, of_seeds in curves.items() if of_seeds}
     if curves:
-        plots.curves(curves, table.title).savefig(figures / f"{table.name}-curves.png", dpi=DPI)
+        charts.curves(curves, table.title).savefig(figures / f"{table.name}-curves.png", dpi=DPI)
     if counts:
-        plots.confusions(counts).savefig(figures / f"{table.name}-counts.png", dpi=DPI)
+        charts.confusions(counts).savefig(figures / f"{table.name}-counts.png", dpi=DPI)
 
     first, reconstructions = table.rows[0].config(), figures / f"{table.name}.png"
     try:

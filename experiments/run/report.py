@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from asr_jax import Model, Scene, plots, processes
+from asr_jax import Model, Scene, charts, plots, processes
 from asr_jax.compositing import canvases, channels_last
 from asr_jax.constraints import default_tolerances
 from asr_jax.distributions import CountChain
@@ -114,14 +114,14 @@ def draw(
             images, {"inferred": scene}, f"{title}: held-out scenes"
         ),
         "samples": plots.samples(dreams, f"{title}: samples of the prior"),
-        "learning_curves": plots.learning_curves(
+        "learning_curves": charts.learning_curves(
             history, panels(run, history), title, shares=[SHARES], limits=limits(run)
         ),
     }
     if run.model.config.coloured:
         figures["taken_apart"] = taken_apart(run.model, trained.params, images, title)
     if "counts" in final:
-        figures["counts"] = plots.counts(
+        figures["counts"] = charts.counts(
             {int(n): row["inferred"] for n, row in final["counts"].items()},
             {int(n): row["posterior"] for n, row in final["counts"].items()},
             f"{title}: {run.data.split} scenes",
