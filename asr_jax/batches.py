@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from asr_jax.config import whole
+
 
 def in_batches(function: Callable, size: int | None, *arrays: Any) -> Any:
     """function(*arrays), computed `size` rows at a time; the last row fills them up.
@@ -24,7 +26,7 @@ def in_batches(function: Callable, size: int | None, *arrays: Any) -> Any:
 
 
 def checked(batch_size: int | None) -> int | None:
-    """The batch_size; raises ValueError for one below 1."""
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    """The batch_size; raises ValueError for one that is no whole number, or below 1."""
+    if batch_size is not None and (not whole([batch_size]) or batch_size < 1):
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
     return batch_size

@@ -11,6 +11,7 @@ from flax import struct
 
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import map_batches
+from asr_jax.handed import check_model, check_params
 from asr_jax.model import Model, Params
 
 
@@ -41,9 +42,10 @@ def detect(
         on it.
 
     Raises:
-      ValueError: images that do not fit, a batch_size below 1.
+      ValueError: images or parameters that do not fit, a batch_size below 1.
     """
-    images = np.asarray(model.check(images))
+    images = np.asarray(check_model(model).check(images))
+    check_params(params, model)
     return map_batches(functools.partial(_detect, params, model=model), batch_size, images)
 
 

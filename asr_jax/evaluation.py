@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asr_jax import inference, metrics, parallel, processes, random_keys, refinement, truth
+from asr_jax.batches import checked
 from asr_jax.bound import elbo_terms, exact
 from asr_jax.constraints.base import Constraint, default_weights, statistics
 from asr_jax.distributions import CountChain
@@ -133,10 +134,9 @@ def map_batches(function: Callable, batch_size: int, *arrays, divide: bool = Tru
     may be None and stay so.
 
     Raises:
-      ValueError: a batch_size below 1.
+      ValueError: a batch_size that is no whole number, or below 1.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    checked(batch_size)
     total, everywhere = len(arrays[0]), divide or jax.process_count() == 1
     devices = jax.device_count() if everywhere else 1
     batch_size *= jax.process_count() if everywhere else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import jax
@@ -15,8 +16,9 @@ from tqdm import tqdm
 
 from asr_jax import training
 from asr_jax.config import OptimizerConfig, whole
-from asr_jax.constraints.base import Constraint, default_tolerances
+from asr_jax.constraints.base import Constraint, check_constraints, default_tolerances
 from asr_jax.constraints.multipliers import Rule, dual
+from asr_jax.handed import check_model, check_params
 from asr_jax.model import Model, Params
 from asr_jax.steps import batches, count_mix, ramped
 
@@ -76,9 +78,12 @@ def fit(
       ValueError: an argument that breaks its rule, before the first step.
       FloatingPointError: a term of the objective is not finite.
     """
-    images, constraints = model.check(images), tuple(constraints)
+    images, constraints = check_model(model).check(images), check_constraints(constraints)
     _check_numbers(steps, batch_size, seed, log_every, count_mix_until, len(images))
-    _check_params(params, model)
+    if params is not None:
+        check_params(params, model)
+    if callback is not None and not callable(callback):
+        raise ValueError(f"callback must be a function, or None, got {callback!r}")
     rule, tx = _rule(multipliers, constraints), _transformation(optimizer, steps)
     model.warn_of_background(images)
     if model.config.count is not None:
@@ -128,28 +133,11 @@ def _check_numbers(steps, batch_size, seed, log_every, count_mix_until, images: 
                 f"{name} must be a whole number from {least} to {most}{of}, got {value!r}: change "
                 f"{name}"
             )
-    if not 0 <= count_mix_until <= 1:
+    if not isinstance(count_mix_until, Real) or not 0 <= count_mix_until <= 1:
         raise ValueError(
-            f"count_mix_until must be a fraction of the steps, in [0, 1], got {count_mix_until}: 0 "
-            "is without"
+            f"count_mix_until must be a fraction of the steps, in [0, 1], got {count_mix_until!r}: "
+            "0 is without"
         )
-
-
-def _check_params(params: Params | None, model: Model) -> None:
-    """Raises ValueError for parameters that are not the model's."""
-    if params is None:
-        return
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    wanted, given = (
-        {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
-        for leaves in map(jax.tree_util.tree_leaves_with_path, (shapes, params))
-    )
-    for path in sorted(wanted.keys() | given.keys()):
-        if wanted.get(path) != given.get(path):
-            raise ValueError(
-                f"params{path} must have shape {wanted.get(path, '(none)')} in this model, got "
-                f"{given.get(path, '(none)')}: give what model.init or fit has returned for it"
-            )
 
 
 def _rule(multipliers: str | Rule, constraints: tuple[Constraint, ...]) -> Rule | None:

@@ -8,6 +8,7 @@ a jitted function they are not.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import warnings
 from typing import Any
@@ -36,11 +37,14 @@ def check(
       canvas: the (H, W) that they must have; None: any.
       name: what messages call them.
       channels: 1 for grey images, 3 for colours on a last axis; None: either.
-      may_be_black: as generated ones may; otherwise there is a warning.
+      may_be_black: as generated ones may, or a part of a data set; otherwise there is a warning,
+        and of uint8 with no value but 0 and 1 an error.
 
     Raises:
       ValueError: another shape, another dtype, no images, values out of range.
     """
+    if isinstance(images, (str, os.PathLike)):
+        raise ValueError(f"{name} must be an array, got {images!r}: load it first")
     images = _native(images)
     if channels is None:
         channels = 3 if images.ndim == 4 and images.shape[3] == 3 else 1
@@ -111,7 +115,7 @@ def _check_values(images: np.ndarray, name: str, may_be_black: bool) -> None:
                 f"{name} are floats, which must lie in [0, 1], got {low:g} to {high:g}: "
                 f"{_rescale(low, high)}"
             )
-    elif images.dtype == np.uint8 and high == 1:
+    elif images.dtype == np.uint8 and high == 1 and not may_be_black:
         raise ValueError(
             f"{name} are uint8 with no value but 0 and 1, which is nearly black: multiply by 255, "
             "or cast to bool"

@@ -126,8 +126,8 @@ def _warn_of_boxes(images: Any, count: np.ndarray, box: np.ndarray) -> None:
         given, turned = _ink(images, count, box), _ink(images, count, box[..., [1, 0, 3, 2]])
         if given < turned / 2:
             problem = (
-                f"{given:.0%} of the images' light lies in them, and {turned:.0%} where x and y "
-                "are exchanged"
+                f"{given:.0%} of what stands out lies in them, and {turned:.0%} where x and y are "
+                "exchanged"
             )
     if problem:
         warn(
@@ -137,11 +137,13 @@ def _warn_of_boxes(images: Any, count: np.ndarray, box: np.ndarray) -> None:
 
 
 def _ink(images: Any, count: np.ndarray, box: np.ndarray, most: int = 100) -> float:
-    """The share of the first images' light that lies in their boxes."""
+    """The share of what stands out from the first images' frames that lies in their boxes."""
     inside = total = 0.0
     for image, number, of_image in zip(images[:most], count, box, strict=False):
         image = np.asarray(image, np.float64)
-        mask = np.zeros(image.shape, bool)
+        frame = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+        image = np.abs(image - np.median(frame, axis=0))
+        mask = np.zeros(image.shape[:2], bool)
         for x0, y0, x1, y1 in np.clip(np.rint(of_image[:number]), 0, None).astype(int):
             mask[y0:y1, x0:x1] = True
         inside, total = inside + image[mask].sum(), total + image.sum()

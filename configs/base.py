@@ -37,7 +37,7 @@ def balance_tolerance(counts: Sequence[int], batch_size: int) -> float:
     It sees a batch, whose counts are not balanced by chance: that alone costs (|L| - 1) / (2 B) on
     average. The tolerance is for two counts, and grows by what chance costs more of them.
     """
-    return TOLERANCES["balance"] + (len(counts) - 2) / (2 * batch_size)
+    return TOLERANCES["balance"] + max(len(counts) - 2, 0) / (2 * batch_size)
 
 
 def overlap(name: str) -> ConfigDict:

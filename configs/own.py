@@ -32,10 +32,10 @@ def get_config(argument: str = "asr") -> ConfigDict:
             config[section][field] = placeholder(type(config[section][field]))
     config.objects = ConfigDict()
     config.objects.size = ()  # (smallest, largest) side of an object in pixels; must be said
-    # How many an image shows: one of the next two, or nothing, which means up to `at_most`.
+    # How many an image shows: one of the next three.
     config.objects.count = placeholder(int)  # the same number in every image
     config.objects.counts = ()  # the possible numbers, such as (1, 3) or (3, 4, 5, 6)
-    config.objects.at_most = 5
+    config.objects.at_most = placeholder(int)  # 5, if none of the three is said
     config.objects.overlap = False  # whether their boxes may overlap
     # Those that do not apply are left out.
     base.allow(config, *base.TOLERANCES)

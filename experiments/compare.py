@@ -34,4 +34,4 @@ def compare(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(compare)
+    main(compare, words=True)

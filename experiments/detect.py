@@ -7,6 +7,9 @@ Of --images, see `data_gen.user_scenes`, a few are in memory at a time. --out ge
 (in the format of COCO), detections.csv and pictures/, see `experiments.run.detections`.
 """
 
+import signal
+import sys
+
 import numpy as np
 from absl import flags
 from tqdm import tqdm
@@ -31,6 +34,8 @@ def detect(_) -> None:
     out = new_folder(OUT.value, "--out")
     one = _finished()
     found = _images(one.run)
+    found.check(BATCH.value)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: stopped by SIGTERM"))
     with (
         detections.writing(out, found, PICTURES.value) as write,
         tqdm(total=len(found.names), unit=" images", desc=out.name) as bar,
@@ -64,12 +69,13 @@ def _images(run) -> user_scenes.Found:
     canvas, coloured = run.model.config.canvas, run.model.config.channels == 3
     size = canvas if RESIZE.value or run.data.size else ()
     colour = "yes" if coloured else "no" if run.data.colour == "no" else "auto"
-    found = user_scenes.find(IMAGES.value, size, colour, "--images")
+    found = user_scenes.find(IMAGES.value, size, colour, "--images", "--resize")
     if found.canvas != canvas:
         (height, width), (h, w) = found.canvas, canvas
+        resized = ", or have them resized with --resize" if found.path.is_dir() else ""
         raise ValueError(
             f"{found.label} have {width} x {height} pixels, and those of the run {w} x {h}: crop "
-            "them with objects as large as there, or have pictures resized with --resize"
+            f"them with objects as large as there{resized}"
         )
     if found.colour() and not coloured:
         raise ValueError(f"{found.label} are in colour, and the run's are grey: save them in grey")

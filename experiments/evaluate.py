@@ -54,4 +54,4 @@ def update_seeds(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(measure_again)
+    main(measure_again, words=True)

@@ -10,7 +10,7 @@ from experiments.run import choices, data, steps
 from experiments.run.choices import Images, background
 from experiments.run.from_config import from_config
 
-SEEN = Images(3_000, (100, 120), colour=False, background="black", counted=0)
+SEEN = Images(3_000, (100, 120), False, "black", share=1.0, counted=0, counts=())
 
 
 def config(tmp_path, method="asr", number=40, shape=(24, 32), known=None, **objects):
@@ -81,18 +81,28 @@ def test_images_of_other_kinds():
 
 
 BAD = {
-    "both": (dict(count=2, counts=(1, 2)), "count is the number in every image .* leave one out"),
-    "none": (dict(count=0), "config.objects.count must be at least 1, got 0"),
+    "both": (
+        dict(count=2, counts=(1, 2)),
+        "count=2 and .*counts=.1, 2.: leave one of them",
+    ),
+    "none": (dict(count=0), "config.objects.count must be from 1 to 100, got 0"),
     "negative": (dict(counts=(-1, 2)), "config.objects.counts must be different whole numbers"),
     "twice": (dict(counts=(2, 2)), r"counts must be different .*got \(2, 2\): name the possible"),
     "half": (dict(counts=(0.5, 2)), "config.objects.counts must be different whole numbers"),
     "empty": (dict(counts=(0,)), "config.objects.counts must be different whole numbers, one of"),
-    "at most": (dict(at_most=0), "config.objects.at_most must be at least 1, got 0"),
+    "at most": (dict(at_most=0), "config.objects.at_most must be from 1 to 100, got 0"),
     "no size": (dict(size=()), r"size must be \(smallest, largest\).*got nothing: set it as in"),
     "one": (dict(size=(20,)), r"size must be \(smallest, largest\).*got \(20,\)"),
     "turned": (dict(size=(30, 20)), r"size must be .*got \(30, 20\)"),
     "large": (dict(size=(30, 101)), r"at most 100, the shorter edge of the images, got \(30, 101"),
     "text": (dict(size=("a", "b")), r"size must be \(smallest, largest\)"),
+    "one of one": (dict(counts=(2,)), r"counts=\(2,\) names one number .*: set .*objects.count=2"),
+    "count, at most": (
+        dict(count=2, at_most=3),
+        "count=2 and .*at_most=3: leave one",
+    ),
+    "too many": (dict(at_most=101), "config.objects.at_most must be from 1 to 100, got 101"),
+    "too full": (dict(count=40), "40 objects of 20 pixels do not fit .* 100 x 120: set .*overlap"),
 }
 
 
@@ -106,18 +116,21 @@ def test_objects_that_cannot_be_are_refused(changes, message):
 def test_a_background_is_told_by_the_frames_of_images():
     rng = np.random.default_rng(0)
     black = rng.integers(0, 20, (5, 30, 40), dtype=np.uint8)
-    assert background(black) == "black"
+    assert background(black) == ("black", 1.0)
     grey = np.clip(rng.normal(rng.uniform(60, 200, (5, 1, 1)), 5, (5, 30, 40)), 0, 255)
-    assert background(grey.astype(np.uint8)) == "colour"
+    assert background(grey.astype(np.uint8)) == ("colour", 1.0)
     for images in (black, grey):
         images[:, :12, :12] = 255  # an object in a corner
-    assert background(black) == "black" and background(grey.astype(np.uint8)) == "colour"
+    assert background(black)[0] == "black" and background(grey.astype(np.uint8))[0] == "colour"
     slope = np.broadcast_to(np.linspace(0, 255, 40), (5, 30, 40)).astype(np.uint8)
-    assert background(slope) == "image"
+    assert background(slope) == ("image", 1.0)
     red = np.zeros((5, 30, 40, 3), np.uint8)
-    assert background(red) == "black"
+    assert background(red)[0] == "black"
     red[..., 0] = 200
-    assert background(red) == "colour"
+    assert background(red)[0] == "colour"
+    mixed = np.concatenate([black, slope, slope, grey.astype(np.uint8)[:2]])
+    assert background(mixed) == ("image", 10 / 17)
+    assert background(np.concatenate([black, slope])) == ("black", 0.5)
 
 
 @pytest.mark.parametrize("method", presets.METHODS)
@@ -176,6 +189,78 @@ def test_what_is_set_stays(tmp_path):
     assert full.constraints.tolerances.F1 == 1.0 and "number" not in full.constraints.tolerances
     reasons = {choice.field: choice.reason for choice in chosen}
     assert reasons["model.max_objects"] == reasons["constraints.side"] == "as it was set"
+
+
+@pytest.mark.parametrize(
+    "already, steps",
+    [({}, 6_000), ({"train.batch_size": 8}, 6_000), ({"data.test_size": 1_500}, 6_000)],
+)
+def test_the_length_of_training_follows_from_what_is_set(already, steps):
+    found = of(choices.choices(SEEN, objects(count=2), already))
+    batch, train = found["train.batch_size"], SEEN.number - found["data.test_size"]
+    assert steps <= found["train.epochs"] * train / batch < steps + train / batch
+
+
+def test_a_background_that_is_set_brings_what_it_needs():
+    found = of(choices.choices(SEEN, objects(count=2), {"model.background": "colour"}))
+    assert (found["model.compositing"], found["model.likelihood"]) == ("over", "gaussian")
+
+
+CONTRADICTIONS = {
+    "model.count": (-1, dict(count=2), "config.model.count=-1 contradicts .* of which 2 follows"),
+    "constraints.counts": ((1, 2), dict(count=2), r"counts=\(1, 2\) contradicts .* leave it out"),
+    "constraints.tolerances.F1": (
+        *(0.5, dict(count=2, overlap=True)),
+        r"tolerances.F1=0.5 was set, and F1 does not apply \(their boxes may overlap .*leave",
+    ),
+    "constraints.tolerances.number": (
+        0.5,
+        dict(),
+        "not apply .*possible counts are not named",
+    ),
+    "constraints.prior_tolerances.F2": (0.5, dict(), r"does not apply \(count is inferred\)"),
+}
+
+
+@pytest.mark.parametrize("field", CONTRADICTIONS)
+def test_what_is_set_and_would_not_be_looked_at_is_refused(tmp_path, field):
+    value, changes, message = CONTRADICTIONS[field]
+    settings = config(tmp_path, **changes)
+    settings.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=message):
+        choices.completed(settings)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            dict(count=2),
+            r"images of 1, 3 objects .*count is 2: .*counts=\(1, 2, 3\), and no",
+        ),
+        (dict(counts=(1, 2)), r"images of 3 objects .*counts is \(1, 2\): .*=\(1, 2, 3\), and"),
+        (dict(at_most=2), "images of 3 objects .* config.objects.at_most is 2: set it 3 or more"),
+    ],
+)
+def test_counts_that_contradict_what_is_said_are_refused(tmp_path, changes, message):
+    """And the remedy works."""
+    known = np.where(np.arange(40) % 2, 1 + np.arange(40) % 3, -1)
+    with pytest.raises(ValueError, match=message):
+        choices.completed(config(tmp_path, known=known, **changes))
+    mended = dict(at_most=3) if "at_most" in changes else dict(counts=(1, 2, 3))
+    run = from_config(choices.completed(config(tmp_path, known=known, **mended))[0])
+    assert data.check(run, data.load(run.data)) > 0
+
+
+def test_an_image_that_is_counted_and_held_out_teaches_nothing(tmp_path):
+    for number in range(40):
+        known = np.where(np.arange(40) == number, 1, -1)
+        run = from_config(choices.completed(config(tmp_path, known=known, counts=(1, 2)))[0])
+        scenes = data.load(run.data)
+        if scenes.test.count is not None and (scenes.test.count >= 0).any():
+            break
+    with pytest.raises(ValueError, match="got none: count more images, as some are held out"):
+        data.check(run, scenes)
 
 
 def test_other_configurations_are_as_they_are():

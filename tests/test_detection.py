@@ -65,5 +65,9 @@ def test_images_and_batches_that_do_not_fit_are_refused(found):
         asr_jax.detect(params, images[:, :-1], model=model)
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
         asr_jax.detect(params, images * 255, model=model)
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got 0"):
         asr_jax.detect(params, images, model=model, batch_size=0)
+    with pytest.raises(ValueError, match=r"params\['decoder'\].* got \(none\): give what model"):
+        asr_jax.detect({}, images, model=model)
+    with pytest.raises(ValueError, match="model must be an asr_jax.Model, got ModelConfig"):
+        asr_jax.detect(params, images, model=model.config)

@@ -171,7 +171,7 @@ def test_map_batches_drops_the_copies_that_fill_the_last_chunk():
         result = map_batches(function, 4, np.arange(10.0), None, divide=divide)
         np.testing.assert_array_equal(result["twice"], 2 * np.arange(10.0))
     assert sizes == [8] * 4  # 4, rounded up to a multiple of 8 devices
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, got 0"):
         map_batches(function, 0, np.arange(10.0), None)
 
 

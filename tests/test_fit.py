@@ -201,6 +201,25 @@ BAD = {
     "twice": (dict(constraints=(SIZE, SIZE)), "two constraints are named 'F6'"),
     "optimizer": (dict(optimizer=1e-3), "optimizer must be an OptimizerConfig or an optax transf"),
     "params": (dict(params=small_params(MODEL)), r"params\[.*\] must have shape"),
+    "path": (dict(images="x.npy"), "images must be an array, got 'x.npy': load it first"),
+    "callback": (dict(callback=1), "callback must be a function, or None, got 1"),
+    "mix text": (dict(count_mix_until="x"), "count_mix_until must be a fraction .* got 'x'"),
+    "one": (
+        dict(constraints="F6"),
+        "constraints must be a sequence of asr_jax.Constraint, got",
+    ),
+    "bare": (
+        dict(constraints=always),
+        "constraints must be a sequence of asr_jax.Constraint, got",
+    ),
+    "silent": (
+        dict(constraints=(Constraint("silent", lambda *_: None, tolerance=1.0),)),
+        "the functional of 'silent' must return an array, got None: compute it with jax.numpy",
+    ),
+    "config": (
+        dict(model=MODEL.config),
+        "model must be an asr_jax.Model, got ModelConfig.*Model",
+    ),
     "none": (dict(params={}), r"params\[.*\] must have shape .* got \(none\)"),
 }
 

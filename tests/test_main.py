@@ -95,6 +95,29 @@ def test_an_error_is_one_line(said, line):
     assert command_line.line(said) == line
 
 
+def command_of(main, arguments, monkeypatch, **keywords):
+    """What a command ends with."""
+    monkeypatch.setattr("sys.argv", ["command", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(main, **keywords)
+    return ended.value.code
+
+
+def test_words_that_nobody_looks_at_are_refused(monkeypatch):
+    seen = []
+    message = command_of(seen.append, ["3)"], monkeypatch)
+    assert message.startswith("error: '3)' is no flag, and would not be looked at") and not seen
+    assert command_of(seen.append, ["a", "b"], monkeypatch, words=True) in (None, 0)
+    assert seen == [["command", "a", "b"]]
+
+
+@pytest.mark.parametrize("second", ["(3,4)", "3"])
+def test_a_tuple_that_is_given_twice_is_refused(second):
+    given = ["command", "--config.counts=(1,2)", f"--config.counts={second}"]
+    with pytest.raises(SystemExit, match=r"config.counts is given twice, \(1,2\) and "):
+        command_line.parse(given)
+
+
 ENVIRONMENTS = {  # -> the only line that a command ends with
     "JAX_PLATFORMS=cuda": "JAX finds no device for JAX_PLATFORMS='cuda'",
     "SLURM_STEP_NUM_TASKS=abc": "SLURM_STEP_NUM_TASKS must be a whole number, got 'abc'",

@@ -308,7 +308,7 @@ def test_evaluate_measures_the_refined_posterior_beside_the_amortised_one(params
         (dict(steps=2.5), "steps must be a whole number of at least 0, got 2.5"),
         (dict(moves=-2), "moves must be a whole number of at least 0, got -2"),
         (dict(learning_rate=0.0), "learning_rate must be > 0 and finite, got 0.0"),
-        (dict(batch_size=0), "batch_size must be at least 1, got 0"),
+        (dict(batch_size=0), "batch_size must be a whole number of at least 1, got 0"),
         (dict(weights={"F1": 1.0}), "constraints without a weight: F2"),
         (dict(images=IMAGES[:2]), r"of these images, \(2, 3\) images and steps, got \(6, 3\)"),
         (dict(images=IMAGES[:, :5]), "images"),

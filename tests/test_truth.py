@@ -199,9 +199,7 @@ def test_boxes_whose_axes_are_exchanged_are_seen_by_the_light_in_them():
         box[b, 0] = 2, 9 + b, 6, 15 + b  # (y0, x0, y1, x1)
     config = ModelConfig(canvas=(20, 20))
     said = warned(image, np.ones(4, int), box, config)
-    assert said.endswith(
-        "0% of the images' light lies in them, and 100% where x and y are exchanged"
-    )
+    assert said.endswith("0% of what stands out lies in them, and 100% where x and y are exchanged")
     accepted(image, np.ones(4, int), box[..., [1, 0, 3, 2]], config)
 
 

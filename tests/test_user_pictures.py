@@ -124,7 +124,7 @@ def test_pictures_of_several_sizes_are_refused_or_resized_when_told(tmp_path):
             load(path, size=size)
     np.save(tmp_path / "stack.npy", GREY)
     with pytest.raises(
-        ValueError, match=r"size=\(3, 4\) is for folders of pictures, got .*stack.n"
+        ValueError, match=r"config.data.size is for folders of pictures, got .*stack.n"
     ):
         load(tmp_path / "stack.npy", size=(3, 4))
 
@@ -168,18 +168,68 @@ def test_counts_of_some_pictures(tmp_path):
     assert scenes.count.tolist() == [-1, -1, 2] and scenes.count.dtype == np.int32
     (path / "counts.csv").write_text("name,count,remark\nb.png,,far away\n\n")
     assert load(path).count is None  # nothing is known
+    (path / "counts.csv").write_text("name,count\na.png,2.0\n,\nb.png,\n")  # as tables save gaps
+    assert load(path).count.tolist() == [2, -1, -1]
     for content, message in {
         "a.png,1\n": "its first line must be name,count, got a.png,1",
-        "": "counts.csv is not read",
+        "": "its first line must be name,count, got",
         "name,count\nd.png,1\n": "no picture is called d.png",
         "name,count\na.png,1\na.png,2\n": "a.png is there twice",
-        "name,count\na.png,-2\n": "a.png has count -2, which must be -1 or more",
-        "name,count\na.png,many\n": "invalid literal for int.*: write name,count, and below it",
+        "name,count\na.png,-2\n": "a count must be a whole number, or -1 .*, got -2",
+        "name,count\na.png,many\n": "a count must be a whole number, .* got many.: write name",
+        "name,count\na.png,1.5\n": "a count must be a whole number, .* got 1.5",
+        "name,count\na.png,1e12\n": "a count must be a whole number, .* got 1e12",
     }.items():
         (path / "counts.csv").write_text(content)
         with pytest.raises(ValueError, match=message) as caught:
             load(path)
         assert "counts.csv" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_is_not_looked_at_is_said(tmp_path):
+    path = folder(tmp_path / "in", GREY)
+    (path / "count.csv").write_text("name,count\n")
+    for name in ("d.tif", "e.BMP", "f.tif"):
+        (path / name).touch()
+    with pytest.warns(UserWarning) as caught:
+        user_scenes.find(path)
+    others, table = (str(warning.message) for warning in caught)
+    assert "3 files of .BMP, .tif in" in others and "save them as PNG" in others
+    assert "count.csv in" in table and "counts are read from counts.csv" in table
+    np.savez(tmp_path / "a.npz", image=GREY, boxes=np.zeros((3, 1, 4)))
+    with pytest.warns(UserWarning, match="boxes are not looked at: those that are, are named"):
+        user_scenes.find(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="b.png is one picture: set config.data.path to the"):
+        user_scenes.find(path / "b.png")
+
+
+@pytest.mark.parametrize("kind", ["folder", "stack"])
+def test_a_sample_is_of_images_from_first_to_last(tmp_path, kind):
+    image = np.arange(40, dtype=np.uint8)[:, None, None] + np.zeros((40, 6, 8), np.uint8)
+    path = tmp_path / "a.npy"
+    np.save(path, image)
+    if kind == "folder":
+        path = folder(tmp_path / "in", image, [f"{i:02d}.png" for i in range(40)])
+    found = user_scenes.find(path)
+    assert found.sample(4)[:, 0, 0].tolist() == [0, 13, 26, 39]
+    assert len(found.sample(100)) == 40
+
+
+def test_all_images_are_looked_at_before_any_work(tmp_path):
+    noise = np.zeros((8, 6, 8), np.uint8)
+    noise[0] = 1  # of the first chunk alone it could not be said what its values mean
+    later = noise.copy()
+    later[7] = 200
+    np.save(tmp_path / "a.npy", later)
+    user_scenes.find(tmp_path / "a.npy").check(2)
+    np.save(tmp_path / "a.npy", noise)
+    with pytest.raises(ValueError, match="uint8 with no value but 0 and 1"):
+        user_scenes.find(tmp_path / "a.npy").check(2)
+    wrong = later / 255
+    wrong[5] = np.nan
+    np.save(tmp_path / "a.npy", wrong)
+    with pytest.raises(ValueError, match="a.npy., from no. 4 on, must be finite"):
+        user_scenes.find(tmp_path / "a.npy").check(2)
 
 
 def test_counts_of_some_images_of_a_file(tmp_path):

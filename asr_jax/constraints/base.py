@@ -14,6 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +143,11 @@ def statistics(
         if constraint.name in found:
             raise ValueError(f"two constraints are named {constraint.name!r}: rename one")
         value = constraint.functional(posterior, canvas)
+        if not hasattr(value, "shape"):
+            raise ValueError(
+                f"the functional of {constraint.name!r} must return an array, got {value!r}: "
+                "compute it with jax.numpy, and return it"
+            )
         expected = batch if constraint.of_mean is None else batch + value.shape[1:]
         if value.shape != expected:  # [B, 1] would broadcast to [B, B] in silence
             raise ValueError(
@@ -164,6 +170,18 @@ def penalty(found: Mapping[str, jax.Array], weights: Mapping[str, jax.Array]) ->
     """
     check_names(found, weights)
     return sum((weights[name] * jnp.maximum(value, 0) for name, value in found.items()), 0.0)
+
+
+def check_constraints(constraints: Any) -> tuple[Constraint, ...]:
+    """Several constraints as a tuple; raises ValueError for anything else."""
+    several = tuple(constraints) if isinstance(constraints, Iterable) else (constraints,)
+    for one in several:
+        if not isinstance(one, Constraint):
+            raise ValueError(
+                f"constraints must be a sequence of asr_jax.Constraint, got {one!r}: "
+                "asr_jax.Constraint(name, functional)"
+            )
+    return several
 
 
 def check_names(constraints: Iterable[str], weights: Iterable[str]) -> None:

@@ -11,15 +11,18 @@ import contextlib
 import functools
 import math
 import zipfile
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from asr_jax import images
 from data_gen.user_scenes.found import Found, in_colour, to_uint8
 
 CHANNELS = ((), (1,), (3,))  # axes after [N, H, W]
+NAMES = ("image", "count", "box")
 
 
 def find(path: Path, wanted: bool | None) -> Found:
@@ -41,6 +44,10 @@ def find(path: Path, wanted: bool | None) -> Found:
             f"{label} must have shape [N, H, W], or [N, H, W, 3] in colour, got {shape}: "
             f"{'one image is images[None]' if len(shape) == 2 else 'stack images of one size'}"
         )
+    if len(shape) == 3 and shape[2] in (3, 4):  # no image is so narrow
+        raise ValueError(
+            f"{label} have shape {shape}, which looks like one image: that is images[None]"
+        )
     if not all(shape):
         raise ValueError(f"{label} must not be empty, got shape {shape}: give one at least")
     canvas, coloured = shape[1:3], shape[3:] == (3,)
@@ -52,7 +59,7 @@ def find(path: Path, wanted: bool | None) -> Found:
         sizes=Same(canvas, shape[0]),
         count=None if _is_stack(path) else _array(path, "count"),
         colour=lambda: coloured if wanted is None else wanted,
-        read=functools.partial(_read, path, label),
+        read=functools.partial(_read, path, label, shape[0]),
     )
 
 
@@ -92,10 +99,18 @@ class Same(Sequence):
         return self._value
 
 
-def _read(path: Path, label: str, size: int, colour: bool) -> Iterator[np.ndarray]:
+def _read(
+    path: Path, label: str, total: int, rows: Sequence[int], size: int, colour: bool
+) -> Iterator[np.ndarray]:
+    first = 0
     for image in _rows(path, size):
+        here = rows[bisect_left(rows, first) : bisect_left(rows, first + len(image))]
         image = image[..., 0] if image.shape[3:] == (1,) else image
-        yield in_colour(to_uint8(image, label), colour)
+        if len(here):
+            image = image[np.asarray(here) - first] if len(here) < len(image) else image
+            where = label if len(image) == total else f"{label}, from no. {first} on,"
+            yield in_colour(to_uint8(image, where, part=len(image) < total), colour)
+        first += size
 
 
 def _rows(path: Path, size: int) -> Iterator[np.ndarray]:
@@ -157,6 +172,11 @@ def _archive(path: Path) -> zipfile.ZipFile:
         raise ValueError(
             f"{path} must hold an array named image, got {names or 'no arrays'}: save it with "
             "np.savez(path, image=...)"
+        )
+    if others := sorted({*names} - {*NAMES}):
+        images.warn(
+            f"of the arrays in {path}, {', '.join(others)} are not looked at: those that are, are "
+            f"named {', '.join(NAMES)}"
         )
     return archive
 

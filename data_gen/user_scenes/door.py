@@ -21,6 +21,7 @@ def find(
     size: tuple[int, int] | tuple[()] = (),
     colour: str = "auto",
     setting: str = "config.data.path",
+    resizing: str = "config.data.size=(HEIGHT,WIDTH)",
 ) -> Found:
     """What lies at `path`, as far as headers tell: a folder of pictures, an .npz or an .npy file.
 
@@ -30,6 +31,7 @@ def find(
       colour: "yes", "no", or "auto": as the images are. Pictures whose red, green and blue are
         equal everywhere are grey.
       setting: that holds the path, for messages.
+      resizing: the setting that resizes pictures, for messages.
 
     Raises:
       FileNotFoundError: there is nothing, or no picture.
@@ -39,14 +41,16 @@ def find(
         raise ValueError(f"config.data.colour must be one of {', '.join(COLOUR)}, got {colour!r}")
     path, wanted = user_path(path, setting), {"yes": True, "no": False}.get(colour)
     if path.is_dir():
-        return pictures.find(path, tuple(size), wanted)
+        return pictures.find(path, tuple(size), wanted, resizing)
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist: set {setting} to a folder of pictures, or an .npz or .npy file"
         )
+    if path.suffix.lower() in pictures.ENDINGS:
+        raise ValueError(f"{path} is one picture: set {setting} to the folder that it lies in")
     if len(size):
         raise ValueError(
-            f"config.data.size={tuple(size)} is for folders of pictures, got {path}: resize its "
+            f"{resizing.partition('=')[0]} is for folders of pictures, got {path}: resize its "
             "images, and leave it out"
         )
     return arrays.find(path, wanted)

@@ -22,7 +22,7 @@ class Found:
     sizes: Sequence[tuple[int, int]]  # [N] the same, as they lie there: pictures may be resized
     count: np.ndarray | None  # [N] whole numbers, -1 where it is not known
     colour: Callable[[], bool]  # may read all pictures to know it
-    read: Callable[[int, bool], Iterator[np.ndarray]]
+    read: Callable[[Sequence[int], int, bool], Iterator[np.ndarray]]  # which, how many at a time
 
     def chunks(self, size: int) -> Iterator[np.ndarray]:
         """The images in order, `size` at a time: uint8 [b, H, W], or [b, H, W, 3] in colour.
@@ -30,11 +30,27 @@ class Found:
         Raises:
           ValueError: images that are damaged, or not what `asr_jax.images` lets in.
         """
-        return self.read(size, self.colour())
+        return self.read(range(len(self.names)), size, self.colour())
+
+    def sample(self, most: int) -> np.ndarray:
+        """At most so many of the images, from first to last; as `chunks`."""
+        rows = np.unique(np.linspace(0, len(self.names) - 1, most).astype(int)).tolist()
+        return np.concatenate(list(self.read(rows, most, self.colour())))
+
+    def check(self, size: int) -> None:
+        """Reads all images once, `size` at a time, so that what is wrong is known before any work.
+
+        Raises:
+          ValueError: as `chunks`, and what `asr_jax.images` refuses of all of them together.
+        """
+        largest = max(int(chunk.max()) for chunk in self.chunks(size))
+        images.check(np.full((1, 1, 1), largest, np.uint8), name=self.label)
 
 
-def to_uint8(image: np.ndarray, label: str) -> np.ndarray:
+def to_uint8(image: np.ndarray, label: str, part: bool = False) -> np.ndarray:
     """Images [b, H, W] or [b, H, W, 3] as uint8: floats to the nearest of 255 steps, bool 0 or 255.
+
+    Of a part of a data set, values are not looked at that only all of it tells something of.
 
     Raises:
       ValueError: what `asr_jax.images.check` refuses, colours apart.
@@ -42,7 +58,7 @@ def to_uint8(image: np.ndarray, label: str) -> np.ndarray:
     shape = image.shape
     if image.ndim == 4 and shape[3] == 3:  # what values must be is the same for colours
         image = image.reshape(*shape[:2], -1)
-    image = images.check(image, name=label)
+    image = images.check(image, name=label, may_be_black=part)
     if image.dtype != np.uint8:
         image = np.rint(image * 255.0).astype(np.uint8)
     return image.reshape(shape)

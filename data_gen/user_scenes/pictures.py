@@ -25,19 +25,23 @@ from asr_jax import images
 from data_gen.user_scenes.found import Found, in_colour, to_uint8
 
 ENDINGS = (".png", ".jpg", ".jpeg")
+OTHERS = (".bmp", ".gif", ".webp", ".tif", ".tiff")  # pictures that are not read
 COUNTS = "counts.csv"
 GREY = ("1", "L", "I;16", "I;16L", "I;16B", "I")  # Pillow's modes of one channel
 ORIENTATION = 0x0112  # of EXIF: how a camera was held
 STRETCHED = 1.05  # a picture whose sides are resized by factors that differ more is warned of
 
 
-def find(folder: Path, size: tuple[int, int] | tuple[()], wanted: bool | None) -> Found:
+def find(
+    folder: Path, size: tuple[int, int] | tuple[()], wanted: bool | None, resizing: str
+) -> Found:
     """The pictures of a folder, from their headers alone.
 
     Args:
       folder: of the pictures.
       size: (H, W) in pixels that they are resized to; (): all have one size.
       wanted: whether in colour; None: unless red, green and blue are equal everywhere.
+      resizing: the setting that resizes them, for messages.
 
     Raises:
       FileNotFoundError: no picture.
@@ -61,9 +65,10 @@ def find(folder: Path, size: tuple[int, int] | tuple[()], wanted: bool | None) -
         (h, w), (height, width) = sizes[0], sizes[other]
         raise ValueError(
             f"the pictures in {folder} must have one size, and {paths[0].name} has {w} x {h} pixels"
-            f" and {paths[other].name} {width} x {height}: crop them, or have them resized to "
-            "HEIGHT x WIDTH with config.data.size=(HEIGHT,WIDTH)"
+            f" and {paths[other].name} {width} x {height}: crop them, or have them resized with "
+            f"{resizing}"
         )
+    _warn_of_others(folder)
     if size:
         _warn_of_stretching(folder, sizes, size)
     coloured = [path for path, mode in zip(paths, modes, strict=True) if mode not in GREY]
@@ -83,12 +88,17 @@ def find(folder: Path, size: tuple[int, int] | tuple[()], wanted: bool | None) -
 
 
 def _read(
-    paths: Sequence[Path], label: str, size: tuple[int, int] | tuple[()], chunk: int, colour: bool
+    paths: Sequence[Path],
+    label: str,
+    size: tuple[int, int] | tuple[()],
+    rows: Sequence[int],
+    chunk: int,
+    colour: bool,
 ) -> Iterator[np.ndarray]:
-    for start in range(0, len(paths), chunk):
-        read = (_pixels(path, size) for path in paths[start : start + chunk])
+    for start in range(0, len(rows), chunk):
+        read = (_pixels(paths[row], size) for row in rows[start : start + chunk])
         image = np.stack([in_colour(pixels[None], colour)[0] for pixels in read])
-        yield to_uint8(image, label)
+        yield to_uint8(image, label, part=len(image) < len(paths))
 
 
 def _pixels(path: Path, size: tuple[int, int] | tuple[()] = ()) -> np.ndarray:
@@ -158,9 +168,34 @@ def _warn_of_stretching(
     if factor(worst) > STRETCHED:
         images.warn(
             f"the pictures in {folder} are stretched: one of {worst[1]} x {worst[0]} pixels "
-            f"becomes {size[1]} x {size[0]}, and what was round is not: crop them, or choose "
-            "another config.data.size"
+            f"becomes {size[1]} x {size[0]}, and what was round is not: crop them"
         )
+
+
+def _warn_of_others(folder: Path) -> None:
+    """Pictures and counts that are there, and are not looked at."""
+    others = [path for path in folder.iterdir() if path.suffix.lower() in OTHERS]
+    if others:
+        endings = ", ".join(sorted({path.suffix for path in others}))
+        images.warn(
+            f"{len(others)} files of {endings} in {folder} are not looked at: save them as PNG"
+        )
+    tables = sorted(path.name for path in folder.glob("*.csv") if path.name != COUNTS)
+    if tables:
+        images.warn(
+            f"{', '.join(tables)} in {folder} is not looked at: counts are read from {COUNTS}"
+        )
+
+
+def _count(text: str) -> int:
+    """A whole number, also as 2.0; -1 where nothing is said."""
+    try:
+        number = float(text or -1)
+        if number.is_integer() and -1 <= number < 2**31:
+            return int(number)
+    except ValueError:
+        pass
+    raise ValueError(f"a count must be a whole number, or -1 where it is not known, got {text}")
 
 
 def _counts(file: Path, names: list[str]) -> np.ndarray | None:
@@ -169,7 +204,8 @@ def _counts(file: Path, names: list[str]) -> np.ndarray | None:
         return None
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
-            header, *rows = [[cell.strip() for cell in row] for row in csv.reader(text) if row]
+            rows = [[cell.strip() for cell in row] for row in csv.reader(text)]
+        header, *rows = [row for row in rows if any(row)] or [[]]
         if header[:2] != ["name", "count"]:
             raise ValueError(f"its first line must be name,count, got {','.join(header)}")
         known, there = {}, set(names)
@@ -179,9 +215,7 @@ def _counts(file: Path, names: list[str]) -> np.ndarray | None:
                 raise ValueError(f"no picture is called {name}")
             if name in known:
                 raise ValueError(f"{name} is there twice")
-            known[name] = int(count or -1)
-            if not -1 <= known[name] < 2**31:
-                raise ValueError(f"{name} has count {count}, which must be -1 or more")
+            known[name] = _count(count)
     except Exception as error:  # of csv, of the encoding, of ours
         raise ValueError(
             f"{file} is not read ({_line(error)}): write name,count, and below it a line a picture"

@@ -165,10 +165,11 @@ def check(run: Run, data: Data) -> int:
         _check_counts(run, scenes)
     if run.data.path:
         run.model.warn_of_background(data.train.image, run.data.path)
-    if data.train.count is None and any(c.name == "counted" for c in run.constraints):
+    known = data.train.count is not None and (data.train.count >= 0).any()
+    if not known and any(c.name == "counted" for c in run.constraints):
         raise ValueError(
             "config.constraints.tolerances.counted is for training scenes of which some counts are "
-            "known, got none: give counts, or leave it out"
+            "known, got none: count more images, as some are held out, or give no counts"
         )
     _warn_of_counts(run, data.train)
     return run.train.steps(data.train_size)

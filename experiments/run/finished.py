@@ -35,7 +35,10 @@ def folders(given: Iterable[str | Path]) -> dict[str, Path]:
     for folder in (user_path(str(name), "a run's folder") for name in given):
         ones = sorted(file.parent for file in folder.glob("seed*/final.json")) or [folder]
         if not (ones[0] / "final.json").exists():
-            raise ValueError(f"not a finished run: {folder}: name a folder with a final.json")
+            remedy = "name a folder with a final.json"
+            if (folder / "config.json").exists():
+                remedy = "go on with it first, by its own command and --resume"
+            raise ValueError(f"not a finished run: {folder}: {remedy}")
         for one in ones:  # of several seeds, some may have failed
             found[f"{folder.name}/{one.name}" if one != folder else folder.name] = one
     if not found:

@@ -22,8 +22,8 @@ class Stopped(Exception):
     """A signal ended the run early; its state is saved."""
 
 
-def main(command: Callable[[list[str]], None]) -> None:
-    """Runs a command of the arguments that are no flags.
+def main(command: Callable[[list[str]], None], words: bool = False) -> None:
+    """Runs a command; with `words`, of arguments that are no flags.
 
     What it refuses, a ValueError or OSError, ends it in one line; so does a loss that is not
     finite. What cannot be printed, or is printed to a pipe that has closed, ends nothing.
@@ -31,10 +31,17 @@ def main(command: Callable[[list[str]], None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")
     sys.stdout, sys.stderr = _Tolerant(sys.stdout), _Tolerant(sys.stderr)
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    said = set()  # images are looked at more than once, and what is odd is said once
+
+    def show(message, *_):
+        if str(message) not in said:
+            said.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
     _quiet_orbax()
     jax_settings.keep_programs()
-    command_line.run(command, _frame)
+    command_line.run(command, _frame, words)
 
 
 @contextlib.contextmanager
