@@ -7,8 +7,8 @@ import pytest
 
 from configs import base, mnist3, own, presets
 from experiments.run import choices, data, steps
-from experiments.run.choices import Images, background
 from experiments.run.from_config import from_config
+from experiments.run.seen import Images, background
 
 SEEN = Images(3_000, (100, 120), False, "black", share=1.0, counted=0, counts=())
 

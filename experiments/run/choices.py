@@ -4,40 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from asr_jax.config import MAX_OBJECTS, whole
-from asr_jax.images import DARK
 from configs.base import PRIOR_TOLERANCES, TOLERANCES, balance_tolerance
 from configs.own import OPEN
-from data_gen import user_scenes
+from experiments.run.objects import check_counts, number_of, size_of
+from experiments.run.seen import Images, look
 
-SAMPLE = 200  # images that are looked at for their background
-EVEN = 10  # of 255: standard deviation over the frame of an image whose background has one colour
 SIGMA = 0.2  # of a pixel around its colour, from 0 to 1
-LEAST = 4  # images: two to learn from, two to measure
 BATCH = 64
 STEPS = {True: 6_000, False: 7_500}  # of training, by whether the count is known
-AT_MOST = 5  # objects, where nothing is said of their number
 WINDOWS = (12, 64)  # pixels: fewer show no shape, more take long
 FRACTIONS = (0.01, 0.95)  # of a side: beyond these its logit says nothing
 VARIANCES = (0.01, 0.05)  # of the prior over the logit of a side; with more, boxes grow
-
-
-class Images(NamedTuple):
-    """What is seen of images before they are all read."""
-
-    number: int
-    canvas: tuple[int, int]  # (H, W) in pixels
-    colour: bool
-    background: str  # "black", "colour": one in each image, or "image"
-    share: float  # of the frames that were looked at, how many are so
-    counted: int  # images whose count is known
-    counts: tuple[int, ...]  # those counts, each once
 
 
 class Choice(NamedTuple):
@@ -86,53 +68,6 @@ def completed(config: ConfigDict) -> tuple[ConfigDict, list[Choice]]:
     return config, chosen
 
 
-def look(settings: Mapping[str, Any]) -> Images:
-    """Looks at the images that `config.data` names.
-
-    Raises:
-      ValueError, OSError: as `user_scenes.find`; fewer than four images.
-    """
-    if not settings.path:
-        raise ValueError(
-            "config.data.path must name your images: a folder of PNG or JPEG, an .npz or an .npy "
-            "file, got nothing"
-        )
-    found = user_scenes.find(settings.path, settings.size, settings.colour)
-    number = len(found.names)
-    if number < LEAST:
-        raise ValueError(
-            f"{found.path} must hold {LEAST} images or more, to learn from some and measure on "
-            f"others, got {number}: some hundred are few"
-        )
-    known = np.array([]) if found.count is None else np.asarray(found.count)
-    known = known[known >= 0]
-    behind, share = background(found.sample(SAMPLE))
-    counts = tuple(np.unique(known).astype(int).tolist())
-    return Images(number, found.canvas, found.colour(), behind, share, len(known), counts)
-
-
-def background(images: np.ndarray) -> tuple[str, float]:
-    """What lies behind objects, by the frames of images [b, H, W] or [b, H, W, 3], uint8.
-
-    "black", if at least half of the frames are; else "colour", where a frame has one colour, or
-    grey, if at least half of the others do; else "image"; and the share of the frames that are so.
-    Objects at the edge are not looked at: of a frame's pixels, the half that lies nearest to its
-    median is.
-    """
-    flat = images.reshape(*images.shape[:3], -1).astype(np.float32)
-    edges = flat[:, 0], flat[:, -1], flat[:, :, 0], flat[:, :, -1]
-    frame = np.concatenate(edges, axis=1)  # [b, pixels, channels]
-    middle = np.median(frame, axis=1, keepdims=True)
-    off = np.sort(np.abs(frame - middle).max(-1), axis=1)[:, : frame.shape[1] // 2]
-    black = middle.max((1, 2)) < DARK
-    even = ~black & (np.sqrt((off**2).mean(1)) < EVEN)
-    if black.mean() >= 0.5:
-        return "black", float(black.mean())
-    if even.sum() >= (~black).sum() / 2:
-        return "colour", float(even.mean())
-    return "image", float((~black & ~even).mean())
-
-
 def choices(
     images: Images, objects: Mapping[str, Any], already: Mapping[str, Any] | None = None
 ) -> list[Choice]:
@@ -147,9 +82,9 @@ def choices(
       ValueError: objects that cannot be.
     """
     already = already or {}
-    low, high = _size(objects.size, images.canvas)
-    most, counts, said = _number(objects)
-    _check_counts(images, objects, most)
+    low, high = size_of(objects.size, images.canvas)
+    most, counts, said = number_of(objects)
+    check_counts(images, objects, most)
     if not objects.overlap and most * low * low > math.prod(images.canvas):
         raise ValueError(
             f"{most} objects of {low:g} pixels do not fit beside each other in images of "
@@ -248,71 +183,6 @@ def table(path: str, chosen: Sequence[Choice]) -> str:
     widths = [min(max(len(row[i]) for row in rows), widest) for i, widest in ((0, 40), (1, 24))]
     lines = [f"  {a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in rows]
     return "\n".join([f"{path}: from its images and config.objects follows", *lines])
-
-
-def _size(size: Sequence[float], canvas: tuple[int, int]) -> tuple[float, float]:
-    pair = len(size) == 2 and all(isinstance(v, Real) for v in size)
-    if not pair or not 1 <= size[0] <= size[1] <= min(canvas):
-        raise ValueError(
-            "config.objects.size must be (smallest, largest), sides of objects in pixels, of at "
-            f"least 1 and at most {min(canvas)}, the shorter edge of the images, got "
-            f'{tuple(size) or "nothing"}: set it as in --config.objects.size="(20,30)"'
-        )
-    return tuple(size)
-
-
-def _number(objects: Mapping[str, Any]) -> tuple[int, tuple[int, ...], str]:
-    """(The largest number of objects, possible ones if they are named, who says so.)"""
-    count, counts, at_most = objects.count, tuple(objects.counts), objects.at_most
-    said = {"count": count, "counts": counts or None, "at_most": at_most}
-    said = [f"config.objects.{name}={value}" for name, value in said.items() if value is not None]
-    if len(said) > 1:
-        raise ValueError(
-            "of config.objects, count is the number in every image, counts names possible ones, "
-            f"at_most is the largest, got {' and '.join(said)}: leave one of them"
-        )
-    for field, value in (("count", count), ("at_most", at_most)):
-        if value is not None and not 1 <= value <= MAX_OBJECTS:
-            raise ValueError(f"config.objects.{field} must be from 1 to {MAX_OBJECTS}, got {value}")
-    if count is not None:
-        return count, (), f"objects.count={count}"
-    if counts:
-        if (
-            not whole(counts)
-            or min(counts) < 0
-            or not 1 <= max(counts) < MAX_OBJECTS
-            or len(set(counts)) < len(counts)
-        ):
-            raise ValueError(
-                "config.objects.counts must be different whole numbers, one of them above 0 and "
-                f"all below {MAX_OBJECTS}, got {counts}: name the possible numbers of objects"
-            )
-        if len(counts) == 1:
-            raise ValueError(
-                f"config.objects.counts={counts} names one number of objects: set "
-                f"config.objects.count={counts[0]}, or name the others"
-            )
-        return max(counts), counts, f"objects.counts={counts}"
-    most = AT_MOST if at_most is None else at_most
-    return most, (), f"objects.at_most={most}"
-
-
-def _check_counts(images: Images, objects: Mapping[str, Any], most: int) -> None:
-    """Counts that come with images, against what is said of all of them."""
-    wrong = [n for n in images.counts if n > most or objects.count is not None and n != most]
-    if not wrong:
-        return
-    if objects.count is None and not objects.counts:
-        raise ValueError(
-            f"there are images of {max(wrong)} objects by their counts, and config.objects.at_most "
-            f"is {most}: set it {max(wrong)} or more"
-        )
-    field = "count" if objects.count is not None else "counts"
-    raise ValueError(
-        f"there are images of {', '.join(map(str, wrong))} objects by their counts, and "
-        f"config.objects.{field} is {objects[field]}: name all possible numbers, such as "
-        f"config.objects.counts={tuple(sorted({*images.counts, *objects.counts}))}, and no count"
-    )
 
 
 def _set(config: ConfigDict) -> dict[str, Any]:
