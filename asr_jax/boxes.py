@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from asr_jax.types import Latents
 
+LEAST = 1e-3  # pixels of a side: the square of one that is much smaller is 0 in float32
+
 
 def centre(shift: jax.Array) -> jax.Array:
     """Shift latents [..., 2] -> centres (x, y) [..., 2] in [-1, 1]."""
@@ -31,8 +33,8 @@ def centre_in_pixels(centre: jax.Array, canvas: tuple[int, int]) -> jax.Array:
 
 
 def side_in_pixels(side: jax.Array, canvas: tuple[int, int]) -> jax.Array:
-    """Sides as a fraction of the shorter edge -> pixels; any shape."""
-    return side * min(canvas)
+    """Sides as a fraction of the shorter edge -> pixels, at least LEAST; any shape."""
+    return jnp.maximum(side * min(canvas), LEAST)
 
 
 def to_pixels(centre: jax.Array, side: jax.Array, canvas: tuple[int, int]) -> jax.Array:

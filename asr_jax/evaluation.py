@@ -111,12 +111,13 @@ def evaluate(
 def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
     """[N] or scalar arrays: name -> mean, and name_stderr -> its standard error over N images.
 
-    What has more axes, such as count_probs, is left out. One image has no standard error: NaN.
+    What has more axes, such as count_probs, is left out, and so is what no image has. One image has
+    no standard error: NaN.
     """
     summary = {}
     for name, value in values.items():
         value = np.asarray(value, np.float64)
-        if value.ndim > 1:
+        if value.ndim > 1 or not value.size:
             continue
         summary[name] = float(value.mean())
         if value.ndim:

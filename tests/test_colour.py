@@ -399,13 +399,6 @@ def test_images_of_another_kind_are_refused(shape, channels, remedy):
         check(np.zeros(shape, np.uint8), CANVAS, channels=channels)
 
 
-def test_sure_presence_is_expit():  # the chain above is the one that a model has
-    logits = np.array([[0.3, -1.0, 2.0]])
-    u = expit(logits[0])
-    expected = [1 - u[0], u[0] * (1 - u[1]), u[0] * u[1] * (1 - u[2]), u.prod()]
-    np.testing.assert_allclose(np.exp(log_chain(logits)[0]), expected)
-
-
 def test_a_figure_takes_images_apart_at_the_mode():
     params, images = small_params(MODEL), colour_images()
     scene = MODEL.reconstruct(params, images)

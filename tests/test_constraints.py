@@ -224,6 +224,12 @@ NAN, INF = float("nan"), float("inf")
     "fields, message",
     [
         (dict(name="nelbo"), "a constraint cannot be named 'nelbo', the name of a metric: choose"),
+        (dict(name="iwae"), "a constraint cannot be named 'iwae', the name of a metric"),
+        (dict(name="weight_F1"), "a constraint cannot be named 'weight_F1', the name of a metric"),
+        (
+            dict(name="se_refined"),
+            "a constraint cannot be named 'se_refined', the name of",
+        ),
         (dict(weight=-1.0), "weight of 'a' must be at least 0 and finite, got -1.0: a negative"),
         (dict(weight=NAN), "weight of 'a' must be at least 0 and finite, got nan"),
         (dict(weight=INF), "weight of 'a' must be at least 0 and finite, got inf"),

@@ -78,12 +78,12 @@ def test_describe_by_hand():
         ],
         np.float32,
     )
-    found = generation.describe(box, np.array([2, 3, 1, 0]), (10, 10), 4)
+    found = generation.describe(box, np.array([2, 3, 1, 0]), (10, 20), 4)
     assert found["images"] == 4 and found["counts"] == [0.25, 0.25, 0.25, 0.25, 0.0]
     assert (found["disjoint"], found["inside"], found["tidy"]) == (0.75, 0.5, 0.5)
     assert (found["side_mean"], found["side_std"]) == (4.0, 0.0)
     places = np.zeros((6, 6))  # centres (2, 2), (6, 2), (2, 2), (5, 5), (22, 22), (1, 2)
-    places[1, 1], places[1, 3], places[3, 3], places[5, 5], places[1, 0] = 2, 1, 1, 1, 1
+    places[1, 0], places[1, 1], places[3, 1], places[5, 5] = 3, 1, 1, 1
     np.testing.assert_allclose(np.reshape(found["places"], (6, 6)), places / 6)
     empty = generation.describe(box, np.zeros(4, int), (10, 10), 1)
     assert empty["tidy"] == 1.0 and empty["side_mean"] is empty["places"] is None

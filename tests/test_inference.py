@@ -45,6 +45,13 @@ def setup(request):
 
 
 def test_draw_noise_never_repeats_over_images_steps_or_parts():
+    behind = dataclasses.replace(
+        CONFIG, encoder="attention", background="colour", compositing="over"
+    )
+    values = np.concatenate(
+        [np.ravel(x) for x in jax.tree.leaves(draw_noise(keys_of(0, 4), behind))]
+    )
+    assert len(np.unique(values)) == values.size == 4 * (STEPS * (4 + CODE) + 1)
     noise = draw_noise(keys_of(0, 4), CONFIG)
     assert noise.presence.shape == (4, STEPS)
     assert noise.shift.shape == (4, STEPS, 2)
@@ -64,13 +71,16 @@ def test_draw_noise_of_an_image_depends_on_its_own_key_only():
 
 
 def test_draw_noise_follows_its_distributions():
-    noise = draw_noise(keys_of(1, 1000), CONFIG)
+    behind = dataclasses.replace(
+        CONFIG, encoder="attention", background="colour", compositing="over"
+    )
+    noise = draw_noise(keys_of(1, 1000), behind)
     assert scipy.stats.kstest(np.ravel(noise.presence), "logistic").pvalue > 0.01
-    for part in (noise.shift, noise.scale, noise.appearance):
+    for part in (noise.shift, noise.scale, noise.appearance, noise.background):
         assert scipy.stats.kstest(np.ravel(part), "norm").pvalue > 0.01
     # Neighbouring steps and parts are uncorrelated: |r| < 4 standard errors.
     columns = np.concatenate(
-        [np.reshape(x, (1000, -1)) for x in (noise.shift, noise.scale, noise.appearance)], axis=1
+        [np.reshape(x, (1000, -1)) for x in jax.tree.leaves(noise.replace(presence=None))], axis=1
     )
     correlation = np.corrcoef(columns, rowvar=False) - np.eye(columns.shape[1])
     assert np.abs(correlation).max() < 4 / np.sqrt(1000)

@@ -23,8 +23,10 @@ from asr_jax.types import Posterior, Terms
 
 # Names that constraints share a table of metrics with.
 RESERVED = {field.name for field in dataclasses.fields(Terms)} | {
-    *("loss", "nelbo", "se", "acc", "miou", "count", "gradient_norm", "step")
+    *("loss", "nelbo", "se", "acc", "miou", "count", "gradient_norm", "step", "iwae"),
+    *("count_probs", "count_elbo", "acc_elbo", "mask_miou", "fg_ari", "fg_ari_defined", "tidy"),
 }
+MARKS = ("weight_", "prior_"), ("_refined", "_stderr")  # before and after what a table has of it
 
 Functional = Callable[[Posterior, tuple[int, int]], jax.Array]
 
@@ -58,7 +60,8 @@ class Constraint:
     of_mean: Callable[[jax.Array], jax.Array] | None = None
 
     def __post_init__(self):
-        if self.name in RESERVED:
+        first, last = MARKS
+        if self.name in RESERVED or self.name.startswith(first) or self.name.endswith(last):
             raise ValueError(
                 f"a constraint cannot be named {self.name!r}, the name of a metric: choose another"
             )

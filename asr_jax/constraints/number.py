@@ -22,7 +22,7 @@ import numpy as np
 
 from asr_jax.config import whole
 from asr_jax.constraints.base import Constraint
-from asr_jax.distributions import CountChain
+from asr_jax.distributions import CERTAIN, CountChain
 from asr_jax.types import Posterior
 
 TINY = 1e-30  # keeps the logarithm of a mean that underflowed, and its gradient, finite
@@ -61,13 +61,18 @@ class Probabilities:
 
 
 def counted(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
-    """-log q(n = n_x | x) where n_x, `Posterior.known_count`, is known, and else 0 -> [B], nats."""
+    """-log q(n = n_x | x) where n_x, `Posterior.known_count`, is known, and else 0 -> [B], nats.
+
+    110 where n_x is above K, which no posterior can find.
+    """
     log_q = CountChain(posterior.presence_logits).log_probs  # [B, K+1]
     if posterior.known_count is None:
         return jnp.zeros_like(log_q[:, 0])
     known = posterior.known_count >= 0
-    at = jnp.where(known, posterior.known_count, 0)[:, None]
-    return jnp.where(known, -jnp.take_along_axis(log_q, at, axis=1)[:, 0], 0)
+    possible = known & (posterior.known_count < log_q.shape[1])
+    at = jnp.where(possible, posterior.known_count, 0)[:, None]
+    surprise = -jnp.take_along_axis(log_q, at, axis=1)[:, 0]
+    return jnp.where(possible, surprise, jnp.where(known, CERTAIN, 0.0))
 
 
 def divergence_from_uniform(probabilities: jax.Array) -> jax.Array:
