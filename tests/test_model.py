@@ -212,7 +212,7 @@ def test_memory_of_batches_does_not_grow_with_their_number(fixed_model):
 
     def temporary(images, batch_size):
         shape = jax.ShapeDtypeStruct((images, 8, 10), jnp.float32)
-        lowered = Model._reconstruct.lower(model, params, shape, batch_size)
+        lowered = Model._reconstruct.lower(model, params, shape, batch_size, 0, (), {})
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     at_once = temporary(2000, batch_size=2000)
