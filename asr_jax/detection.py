@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from asr_jax.checks import check_model, check_params
 from asr_jax.distributions import CountChain
 from asr_jax.evaluation import map_batches
-from asr_jax.handed import check_model, check_params
 from asr_jax.model import Model, Params
 
 

@@ -15,10 +15,10 @@ import optax
 from tqdm import tqdm
 
 from asr_jax import training
+from asr_jax.checks import check_model, check_params
 from asr_jax.config import OptimizerConfig, whole
 from asr_jax.constraints.base import Constraint, check_constraints, default_tolerances
 from asr_jax.constraints.multipliers import Rule, dual
-from asr_jax.handed import check_model, check_params
 from asr_jax.model import Model, Params
 from asr_jax.steps import batches, count_mix, ramped
 

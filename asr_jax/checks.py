@@ -1,4 +1,4 @@
-"""What callers hand in beside images: a model, and parameters of it."""
+"""Checks of what callers hand in beside images: a model, and parameters of it."""
 
 from __future__ import annotations
 
