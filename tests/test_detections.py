@@ -11,6 +11,7 @@ from PIL import Image
 from asr_jax import Detections
 from data_gen import user_scenes
 from experiments.run import detections
+from experiments.run.pictures import picture
 
 # Two objects, none, one that reaches beyond the left and the lower edge.
 FOUND = Detections(
@@ -142,6 +143,13 @@ def test_pictures_show_boxes_where_they_are(tmp_path):
     first[66:158, 34:126] = False
     assert coloured[first].all()  # the outline of (1, 2, 4, 5) at 32 times its size
     assert not coloured[170:, :].any() and not coloured[:, :30].any()
+
+
+def test_a_score_is_written_where_it_is_below_one():
+    image, box = np.zeros((6, 8), np.uint8), np.array([[1.0, 2, 4, 5]])
+    sure, nearly, doubtful = (np.asarray(picture(image, box, [p], 1.0)) for p in (1, 0.996, 0.9))
+    np.testing.assert_array_equal(sure, nearly)
+    assert (doubtful[:64] != sure[:64]).any() and not sure[:64].any()  # above the box
 
 
 def test_without_pictures(tmp_path):

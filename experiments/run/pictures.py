@@ -8,12 +8,13 @@ from asr_jax.plots import COLOURS
 WIDTH = 256  # pixels, at least
 LINE = 2
 TEXT = 13  # pixels high
+SURE = 0.995  # scores from here on are not written: they would hide what is there
 
 
 def picture(
     image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, probability: float
 ) -> Image.Image:
-    """The image enlarged by a whole number, boxes and scores on it, and below it the count.
+    """The image enlarged by a whole number, boxes on it, scores below 1.00, and the count.
 
     Args:
       image: uint8 [H, W] or [H, W, 3].
@@ -31,6 +32,8 @@ def picture(
         colour = COLOURS[step % len(COLOURS)]
         x0, y0, x1, y1 = np.clip(np.rint(box * times), 0, [*drawn.size[:1], times * height] * 2)
         pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=colour, width=LINE)
+        if score >= SURE:
+            continue
         text = f"{score:.2f}"
         left, top, right, bottom = pen.textbbox((0, 0), text, font)
         x = min(x0, drawn.width - right - 2)
