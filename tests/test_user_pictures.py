@@ -97,6 +97,10 @@ def test_other_kinds_of_pictures(tmp_path):
     Image.fromarray(alpha).save(path / "opaque.png")
     with pytest.raises(ValueError, match="opaque.png is transparent in places: put it on a backgr"):
         load(path)
+    grey = Image.fromarray(GREY[0, :3, :2])
+    grey.save(path / "opaque.png", transparency=int(GREY[0, 0, 0]))  # one grey value is
+    with pytest.raises(ValueError, match="opaque.png is transparent in places"):
+        load(path)
 
 
 def test_a_jpeg_is_nearly_what_it_was(tmp_path):

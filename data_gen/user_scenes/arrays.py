@@ -154,8 +154,8 @@ def _open(path: Path, name: str) -> Iterator[IO | None]:
             if f"{name}.npy" not in archive.namelist():
                 yield None
                 return
-            stack.enter_context(_reading(name, path))
-            file = stack.enter_context(archive.open(f"{name}.npy"))
+            with _reading(name, path):
+                file = stack.enter_context(archive.open(f"{name}.npy"))
         with _reading(name, path):
             yield file
 

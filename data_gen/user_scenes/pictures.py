@@ -114,16 +114,13 @@ def _pixels(path: Path, size: tuple[int, int] | tuple[()] = ()) -> np.ndarray:
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"{path} has more than 16 bits a pixel: save it with 8 or 16")
         picture = Image.fromarray(np.rint(values / 257).astype(np.uint8))
-    elif picture.mode in GREY:
-        picture = picture.convert("L")
     elif picture.has_transparency_data:
         picture = picture.convert("RGBA")
         if picture.getextrema()[3][0] < 255:
             raise ValueError(
                 f"{path} is transparent in places: put it on a background, and save it without"
             )
-    if picture.mode != "L":
-        picture = picture.convert("RGB")
+    picture = picture.convert("L" if picture.mode in GREY else "RGB")
     if size:
         picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)  # smooth, also to smaller
     return np.asarray(picture)
