@@ -16,8 +16,8 @@ from configs.fields import fields
 OPEN = {
     "data": ("test_size",),
     "model": (
-        *("max_objects", "count", "window", "scale_prior", "count_gap_weight"),
-        *("channels", "background", "compositing", "overlap", "likelihood", "sigma"),
+        *("max_objects", "count", "window", "scale_prior", "count_gap_weight", "channels"),
+        *("background", "background_code", "compositing", "overlap", "likelihood", "sigma"),
     ),
     "constraints": ("counts", "c_min", "c_max", "epsilon", "side", "visible"),
     "train": ("batch_size", "epochs", "count_mix_until"),

@@ -15,6 +15,7 @@ from experiments.run.objects import check_counts, number_of, size_of
 from experiments.run.seen import Images, look
 
 SIGMA = 0.2  # of a pixel around its colour, from 0 to 1
+CODE = 32  # numbers of a background: with too few, objects come to stand in for the rest of it
 BATCH = 64
 STEPS = {True: 6_000, False: 7_500}  # of training, by whether the count is known
 WINDOWS = (12, 64)  # pixels: fewer show no shape, more take long
@@ -130,6 +131,7 @@ def choices(
             images.background,
             f"{images.share:.0%} of the frames are {kinds[images.background]}",
         ),
+        Choice("model.background_code", CODE, "numbers that a background of many colours has"),
         Choice(
             "model.compositing",
             "sum" if behind == "black" else "over",
