@@ -77,6 +77,12 @@ def to_float(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32)
 
 
+def frames(images: np.ndarray) -> np.ndarray:
+    """The pixels along the edges of images [b, H, W] or [b, H, W, C]: [b, P, C], C = 1 if grey."""
+    flat = images.reshape(*images.shape[:3], -1)
+    return np.concatenate([flat[:, 0], flat[:, -1], flat[:, :, 0], flat[:, :, -1]], axis=1)
+
+
 def warn_of_background(images: np.ndarray, name: str = "images") -> None:
     """Warns of images that a model with a black background cannot explain; once for a data set."""
     images = np.asarray(images)

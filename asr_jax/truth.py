@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from asr_jax.config import ModelConfig
-from asr_jax.images import warn
+from asr_jax.images import frames, warn
 
 
 def check(
@@ -141,8 +141,8 @@ def _ink(images: Any, count: np.ndarray, box: np.ndarray, most: int = 100) -> fl
     inside = total = 0.0
     for image, number, of_image in zip(images[:most], count, box, strict=False):
         image = np.asarray(image, np.float64)
-        frame = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-        image = np.abs(image - np.median(frame, axis=0))
+        middle = np.median(frames(image[None])[0], axis=0)  # [C]
+        image = np.abs(image.reshape(*image.shape[:2], -1) - middle)
         mask = np.zeros(image.shape[:2], bool)
         for x0, y0, x1, y1 in np.clip(np.rint(of_image[:number]), 0, None).astype(int):
             mask[y0:y1, x0:x1] = True

@@ -65,7 +65,7 @@ def _refuse_twice(arguments: list[str]) -> None:
     given = {}
     for argument in arguments[1:]:
         name, _, value = argument.partition("=")
-        if name.startswith("--config.") and ("," in value + given.get(name, "")) and name in given:
+        if name.startswith("--config.") and name in given and "," in given[name] + value:
             sys.exit(f"error: {name} is given twice, {given[name]} and {value}: leave one out")
         given[name] = value
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from configs.base import PRIOR_TOLERANCES, TOLERANCES, balance_tolerance
 from configs.own import OPEN
-from experiments.run.objects import check_counts, number_of, size_of
+from experiments.run.objects import check_counts, check_room, number_of, size_of
 from experiments.run.seen import Images, look
 
 SIGMA = 0.2  # of a pixel around its colour, from 0 to 1
@@ -86,12 +86,7 @@ def choices(
     low, high = size_of(objects.size, images.canvas)
     most, counts, said = number_of(objects)
     check_counts(images, objects, most)
-    if not objects.overlap and most * low * low > math.prod(images.canvas):
-        raise ValueError(
-            f"{most} objects of {low:g} pixels do not fit beside each other in images of "
-            f"{images.canvas[0]} x {images.canvas[1]}: set config.objects.overlap=True, or mend "
-            "config.objects.size"
-        )
+    check_room(images, objects, most)
     known = objects.count is not None
     behind = already.get("model.background", images.background)
     coloured = images.colour or behind != "black"

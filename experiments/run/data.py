@@ -72,13 +72,13 @@ class DataConfig:
         else:
             scenes = scene_config.read(OBJECTS[settings.objects].SceneConfig, settings)
             canvas = (scenes.canvas, scenes.canvas)
-        names = ("path", "objects", "test_size", "seed", "split", "placement")
+        names = ("path", "objects", "test_size", "seed", "split", "placement", "digits_dir")
         return cls(
             scenes=scenes,
             canvas=canvas,
             size=tuple(settings.size),
             colour=settings.colour,
-            **{name: settings[name] for name in (*names, "digits_dir", "data_dir")},
+            **{name: settings[name] for name in (*names, "data_dir")},
         )
 
 

@@ -75,3 +75,13 @@ def check_counts(images: Images, objects: Mapping[str, Any], most: int) -> None:
         f"config.objects.{field} is {objects[field]}: name all possible numbers, such as "
         f"config.objects.counts={tuple(sorted({*images.counts, *objects.counts}))}, and no count"
     )
+
+
+def check_room(images: Images, objects: Mapping[str, Any], most: int) -> None:
+    """Objects that lie beside each other need as many pixels as they have."""
+    (low, _), (height, width) = objects.size, images.canvas
+    if not objects.overlap and most * low * low > height * width:
+        raise ValueError(
+            f"{most} objects of {low:g} pixels do not fit beside each other in images of "
+            f"{height} x {width}: set config.objects.overlap=True, or mend config.objects.size"
+        )

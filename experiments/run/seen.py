@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asr_jax.images import DARK
+from asr_jax.images import DARK, frames
 from data_gen import user_scenes
 
 SAMPLE = 200  # images that are looked at for their background
@@ -60,9 +60,7 @@ def background(images: np.ndarray) -> tuple[str, float]:
     Objects at the edge are not looked at: of a frame's pixels, the half that lies nearest to its
     median is.
     """
-    flat = images.reshape(*images.shape[:3], -1).astype(np.float32)
-    edges = flat[:, 0], flat[:, -1], flat[:, :, 0], flat[:, :, -1]
-    frame = np.concatenate(edges, axis=1)  # [b, pixels, channels]
+    frame = frames(images).astype(np.float32)  # [b, pixels, channels]
     middle = np.median(frame, axis=1, keepdims=True)
     off = np.sort(np.abs(frame - middle).max(-1), axis=1)[:, : frame.shape[1] // 2]
     black = middle.max((1, 2)) < DARK
