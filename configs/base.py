@@ -89,7 +89,7 @@ def inferred(name: str, objects: str, counts: tuple[int, ...]) -> ConfigDict:
     # For every method: latents learn to explain an image with every n, and q(n) which is best.
     config.model.count_gap_weight = 1.0
     config.train.count_mix_until = 0.2
-    config.train.epochs = 12
+    config.train.epochs = 20
     allow(config, "possible", "number", "balance", "F6", "side")
     config.constraints.tolerances.balance = balance_tolerance(counts, config.train.batch_size)
     # What is known of sides is the same for every method: digits vary by 1.2 pixels, shapes by 3.
