@@ -44,7 +44,7 @@ def page(
         "number": [_section(table, results, figures, beside) for table in tables["number"]],
         "overlap": [_section(table, results, figures, beside) for table in tables["overlap"]],
         "colour": [_section(table, results, figures, beside) for table in tables["colour"]],
-        "ablation": [_ablation(table, results) for table in tables["ablation"]],
+        "ablation": [_short(table, results) for table in tables["ablation"]],
     }
     filled = {name: "\n".join(sections) for name, sections in parts.items()}
     return TEMPLATE.read_text("utf-8").format(**filled, results=_from(beside, folder))
@@ -133,26 +133,30 @@ def _details(table: Table, results: Mapping[Row, Results], columns: Sequence[str
     return f"{summary}{markdown(heads, lines)}\n{_code(commands)}\n</details>\n"
 
 
-def _ablation(table: Table, results: Mapping[Row, Results]) -> str:
+def _short(table: Table, results: Mapping[Row, Results]) -> str:
+    """A table of shortened runs: means over seeds, or every seed where it has a single row."""
     names = ["nelbo", "acc", "se", "miou", "tidy"]
-    own = [name for name in table.rows[0].config().constraints.weights]
-    if set(own) & {"number", "balance"}:
-        own = []  # in nats, and near 0 wherever counts are right
-    else:
-        names.remove("acc")  # of a count that is known
+    own = []
+    if table.rows[0].config().model.count > 0:  # the count is known, and F1 to F7 are constraints
+        names.remove("acc")
+        own = [f"F{i}" for i in range(1, 8)]
+    digits = DIGITS | dict.fromkeys(own, 3)
     lines = []
     for row in table.rows:
-        final = results[row].finals.get(0)
-        if final is None:
-            why = results[row].failed.get(0)
-            lines.append([row.label, f"failed: {why}" if why else "not yet run"])
-            continue
-        cells = [f"{final[name]:.{DIGITS[name]}f}" for name in names]
-        lines.append([row.label, *cells, *(f"{final[name]:.3f}" for name in own)])
+        finals, failed = results[row]
+        shown = {row.label: [*finals.values()]}
+        if len(table.rows) == 1:
+            shown = {f"seed {seed}": [final] for seed, final in finals.items()}
+        for label, those in shown.items():
+            cells = [
+                cell([final[name] for final in those], digits[name]) for name in [*names, *own]
+            ]
+            lines.append([label, len(those) or "not yet run", *cells])
+        lines += [[f"{row.label}, seed {s}", f"failed: {why}"] for s, why in failed.items()]
     epochs = table.rows[0].config().train.epochs
-    commands = _code(row.shown(seeds=1) for row in table.rows)
+    commands = _code(row.shown(table.seeds or 1) for row in table.rows)
     begun = any(results[row].finals or results[row].failed for row in table.rows)
-    heads = ["", *(HEADS[name] for name in names), *own]
+    heads = ["", "seeds", *(HEADS[name] for name in names), *own]
     parts = [
         f"### {table.title} ({epochs} epochs)\n",
         markdown(heads, lines) if begun else "Not yet run in this state.\n",
