@@ -2,8 +2,9 @@
 
     python -m experiments.number --config=configs/colour_dsprites.py
 
-One CPU core, 36 minutes, test scenes, seed 0: FG-ARI 0.933, mask mIoU 0.912, box mIoU 0.805, ACC
-0.893, SE 13.6.
+One CPU core: about an hour a seed. Three side by side on one H200, eleven runs beside: 10 minutes.
+Those reach, test scenes: FG-ARI 0.936, mask mIoU 0.915, box mIoU 0.809, SE 12.7, ACC 0.893, 0.891,
+0.889.
 """
 
 from ml_collections import ConfigDict

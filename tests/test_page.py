@@ -60,25 +60,39 @@ def test_the_page_shows_ours_beside_the_papers_every_seed_and_every_failure(tmp_
     assert not re.search(r"\{\w*\}", text)
     line = next(line for line in text.splitlines() if line.startswith("| AIR-ASR | 2, 1 failed"))
     ours = "**245.0 ± 1.4** | *360.20 ± 19.67* | **1.000 ± 0.000** | *0.96 ± 0.00*"
-    assert f"| 12 | 10 min, 2 CPU cores | {ours} |" in line
-    assert "| AIR | 1 | 12 | 10 min, 2 CPU cores | 300.0 | *404.41 ± 4.58* | 0.600 |" in text
+    assert f"| 20 | 10 min, 2 CPU cores | {ours} |" in line
+    assert "| AIR | 1 | 20 | 10 min, 2 CPU cores | 300.0 | *404.41 ± 4.58* | 0.600 |" in text
     assert "| AIR-ASR | 1 | failed: nelbo is not finite at step 7 |" in text
     assert (
         "| AIR-ASR | 0 | 244.0 | 1.000 | 22.0 | 0.800 |  | 0.500 | 7500 | 10 | 2 CPU cores |"
         in text
     )
-    assert "| AIR-pPrior | not yet run | 12 |" in text
-    assert "Not yet run in this state." in text and "| without F3 |" not in text
+    assert "| AIR-pPrior | not yet run | 20 |" in text
+    assert "Not yet run in this state." in text and "| by hand, no F3 |" not in text
     assert "](figures/mnist13-curves.png)" in text and "mnist14-curves" not in text
     assert "configs/mnist13.py:air,known --config.seeds=3" in text and "`results/`" in text
 
 
-def test_an_ablation_that_has_begun_names_what_is_not_yet_run():
+def test_shortened_runs_show_means_failures_and_what_is_not_yet_run():
     results = {row: NONE for part in rows.TABLES.values() for t in part for row in t.rows}
-    one, *_ = rows.TABLES["ablation"][1].rows
-    results[one] = store.Results({0: result(244.0, 1.0, 22.0, 0.8, tidy=0.5)}, {})
+    _, ablation, known = rows.TABLES["ablation"]
+    asr, by_hand, *_ = ablation.rows
+    results[asr] = store.Results({0: result(244.0, 1.0, 22.0, 0.8, tidy=0.5)}, {})
+    two = {s: result(240.0 + s, 0.9, 20.0, 0.7, tidy=0.4) for s in (0, 2)}
+    results[by_hand] = store.Results(two, {1: "nelbo is not finite at step 7"})
     text = page.page(rows.TABLES, results, Path("results"), Path("figures"), beside=Path())
-    assert "| all terms | 244.0 | 1.000 |" in text and "| without balance | not yet run |" in text
+    assert "| AIR-ASR | 1 | 244.0 | 1.000 | 22.0 | 0.800 | 0.500 |" in text
+    assert "| weights by hand | 2 | 241.0 ± 1.4 | 0.900 ± 0.000 |" in text
+    assert "| weights by hand, seed 1 | failed: nelbo is not finite at step 7 |" in text
+    assert "| by hand, no balance | not yet run |" in text
+    assert "| seed 0 | 1 | 244.0 | 1.000 |" in text  # of ten
+    assert known.rows[0].config().model.count == 3 and "| by hand, no F3 |" not in text
+    constraints = {f"F{i}": i / 10 for i in range(1, 8)}
+    results[known.rows[0]] = store.Results(
+        {0: result(190.0, 1.0, 9.0, 0.9, tidy=0.9) | constraints}, {}
+    )
+    text = page.page(rows.TABLES, results, Path("results"), Path("figures"), beside=Path())
+    assert "| AIR-ASR | 1 | 190.0 | 9.0 | 0.900 | 0.900 | 0.100 | 0.200 |" in text
 
 
 def test_what_others_have_published_stands_below_ours():
