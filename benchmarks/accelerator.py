@@ -1,4 +1,4 @@
-"""What is asked of a GPU or TPU: an epoch, large batches, seeds side by side, bfloat16, a profile.
+"""What is asked of a GPU or TPU: an epoch, large batches, seeds side by side, a profile.
 
 python -m benchmarks.run --only=accelerator --out=accelerator.json
 """
@@ -8,16 +8,16 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
-from benchmarks import choices, timing
+import asr_jax
+from asr_jax import parallel
+from benchmarks import timing
 from benchmarks.cases import Case, training
 
 COUNTED = Case("mnist13", model=(("max_objects", 3),))  # K=3, counts enumerated
@@ -32,8 +32,6 @@ def cases(quick: bool) -> dict[str, Callable]:
     for batch in BATCHES:
         found[f"batch {batch}"] = functools.partial(images_per_second, batch)
     found["3 seeds against 1"] = seeds
-    for name in ("", "float32", "bfloat16"):
-        found[f"matmuls in {name or 'what JAX chooses'}"] = functools.partial(precision, name)
     found["profile of a step"] = functools.partial(profile, steps=50)
     return found
 
@@ -61,23 +59,19 @@ def dispatch(case: Case, steps: int, scenes: int) -> float:
     return timing.seconds(setting.steps(), *arguments, repeats=3)
 
 
-def seeds() -> dict[str, float]:
-    times = timing.together(choices.seeds(50))
-    return {"times the time of one": times["3 seeds"] / times["1 seed"]}
-
-
-def precision(name: str) -> dict[str, float]:
-    """A short run (mnist3, quick form), and the nELBO that it reaches."""
-    with tempfile.TemporaryDirectory() as folder:
-        workdir = Path(folder) / "run"
-        command = [
-            *(sys.executable, "-m", "experiments.overlap", "--config=configs/mnist3.py:quick"),
-            *(f"--workdir={workdir}", f"--config.train.matmul_precision={name}"),
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        final = json.loads((workdir / "final.json").read_text())
-    row = {"nELBO": final["nelbo"], "stderr": final["nelbo_stderr"]}
-    return row | {"steps/s": final["steps_per_second"]}
+def seeds(steps: int = 50) -> dict[str, float]:
+    """mnist3: three runs in one program against one; at 1 they cost as much as one."""
+    setting = training(Case("mnist3"))
+    states = jax.tree.map(lambda x: jnp.stack([x] * 3), setting.state)
+    many = parallel.data_parallel(functools.partial(asr_jax.train_seeds, **setting.static))
+    images = setting.images
+    times = timing.together(
+        {
+            "1": lambda: setting.steps()(setting.state, images, *setting.inputs(steps)),
+            "3": lambda: many(states, images, *setting.inputs(steps, seeds=3)),
+        }
+    )
+    return {"times the time of one": times["3"] / times["1"]}
 
 
 def profile(steps: int) -> dict[str, float]:

@@ -1,12 +1,12 @@
 """How fast asr_jax is on this machine: one table, and the same as JSON.
 
     python -m benchmarks.run                                  # everything that fits the machine
-    python -m benchmarks.run --only=training,parts --out=here.json
+    python -m benchmarks.run --only=training --out=here.json
     python -m benchmarks.run --only=accelerator               # what is asked of a GPU, in one call
     python -m benchmarks.run --quick                          # a look at whether it works
 
 Each case is measured in a process of its own, so that its memory is its own. Close what else runs:
-figures are medians, and those that are compared were timed in turn. About 20 minutes on 2 cores.
+figures are medians, and those that are compared were timed in turn.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from pathlib import Path
 from absl import app, flags
 from tqdm import tqdm
 
-from benchmarks import accelerator, choices, inference, parts, report, timing, training
+from benchmarks import accelerator, inference, report, timing, training
 from experiments.run.workdir import write_json
 
 SECTIONS = {
     "training": training,
-    "parts": parts,
-    "choices": choices,
     "inference": inference,
     "accelerator": accelerator,
 }
