@@ -5,7 +5,7 @@ import json
 from experiments.results import rows
 
 TABLE = next(table for table in rows.TABLES["number"] if table.name == "mnist13")
-AIR, KNOWN, _, ASR = TABLE.rows
+AIR, _, ASR, KNOWN = TABLE.rows
 TABLE = TABLE._replace(rows=(AIR, KNOWN, ASR))
 
 

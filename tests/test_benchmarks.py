@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from benchmarks import inference, run
 from benchmarks.cases import Case
 from experiments.run.from_config import from_config
