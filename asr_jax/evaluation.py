@@ -12,7 +12,12 @@ import numpy as np
 from asr_jax import inference, metrics, parallel, processes, random_keys, refinement, truth
 from asr_jax.batches import checked
 from asr_jax.bound import elbo_terms, exact
-from asr_jax.constraints.base import Constraint, default_weights, statistics
+from asr_jax.constraints.base import (
+    Constraint,
+    check_constraints,
+    default_weights,
+    statistics,
+)
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float
 from asr_jax.importance import iwae
@@ -69,22 +74,23 @@ def evaluate(
       fg_ari, of those images alone that show two objects or more.
 
     Raises:
-      ValueError: images, keys, counts or boxes that do not fit. What fits and is probably not meant
-        is a warning.
+      ValueError: images, keys, counts or boxes that do not fit; constraints that are none. What
+        fits and is probably not meant is a warning.
     """
     images = np.asarray(model.check(images))
     model.warn_of_background(images)
     count, box = truth.check(images, count, box, model.config, mask)
     true_objects = 0 if mask is None else int(np.max(mask))
     keys = random_keys.per_image(key, len(images))
-    refine_constraints = tuple(refine_constraints)
+    constraints = check_constraints(constraints)
+    refine_constraints = check_constraints(refine_constraints)
     found = map_batches(
         functools.partial(
             _evaluate,
             params,
             default_weights(refine_constraints),
             model=exact(model),
-            constraints=tuple(constraints),
+            constraints=constraints,
             iwae_samples=iwae_samples,
             refine=refine,
             refine_constraints=refine_constraints,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asr_jax import metrics, processes, random_keys
-from asr_jax.constraints.base import Constraint, statistics
+from asr_jax.constraints.base import Constraint, check_constraints, statistics
 from asr_jax.distributions import CERTAIN
 from asr_jax.evaluation import map_batches
 from asr_jax.generative import as_posterior
@@ -44,12 +44,14 @@ def generate(
       the first `count` exist, and F of every constraint [N].
 
     Raises:
-      ValueError: fewer than one, or another number of keys.
+      ValueError: fewer than one, or another number of keys; constraints that are none.
     """
     if num < 1:
         raise ValueError(f"num must be at least 1, got {num}")
     keys = random_keys.per_image(key, num)
-    function = functools.partial(_generate, params, model=model, constraints=tuple(constraints))
+    function = functools.partial(
+        _generate, params, model=model, constraints=check_constraints(constraints)
+    )
     return map_batches(function, batch_size, np.asarray(jax.random.key_data(keys)))
 
 

@@ -14,7 +14,7 @@ from asr_jax import backgrounds, boxes, compositing, generative, inference, rand
 from asr_jax.appearance import Appearance, Cover
 from asr_jax.batches import checked, in_batches
 from asr_jax.config import ModelConfig
-from asr_jax.constraints.base import Constraint, default_weights
+from asr_jax.constraints.base import Constraint, check_constraints, default_weights
 from asr_jax.distributions import CountChain
 from asr_jax.images import check, to_float, warn_of_background
 from asr_jax.types import Latents, Layers, Posterior, Prior, Scene, Windows
@@ -243,7 +243,7 @@ class Model:
         Raises:
           ValueError: images that do not fit, a batch_size below 1, and as `refine`.
         """
-        images, constraints = self.check(images), tuple(constraints)
+        images, constraints = self.check(images), check_constraints(constraints)
         weights = default_weights(constraints)
         return self._reconstruct(params, images, checked(batch_size), refine, constraints, weights)
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from asr_jax.bound import elbo
 from asr_jax.constraints.base import (
     Constraint,
+    check_constraints,
     check_known,
     default_weights,
     penalty,
@@ -71,12 +72,12 @@ def elbo_with_penalty(
       The objective, a scalar (nats), and its `Terms`, [B] each.
 
     Raises:
-      ValueError: images or keys that do not fit; a constraint without a weight, or a weight (of
-        either kind) without a constraint; counts of another number of images; a functional that
-        does not return [B]; prior_weights for a prior whose places are Gaussian, or for a
-        constraint on the mean.
+      ValueError: images or keys that do not fit; constraints that are none; one without a weight,
+        or a weight (of either kind) without a constraint; counts of another number of images; a
+        functional that does not return [B]; prior_weights for a prior whose places are Gaussian, or
+        for a constraint on the mean.
     """
-    images, constraints = model.check(images), tuple(constraints)
+    images, constraints = model.check(images), check_constraints(constraints)
     if prior_weights:
         check_known("prior_weights", prior_weights, [c.name for c in constraints])
     if counts is not None and counts.shape != images.shape[:1]:

@@ -26,7 +26,14 @@ from asr_jax.appearance import Appearance, scopes
 from asr_jax.batches import checked, in_batches
 from asr_jax.bound import elbo_terms, exact
 from asr_jax.config import whole
-from asr_jax.constraints.base import Constraint, check_names, default_weights, penalty, values
+from asr_jax.constraints.base import (
+    Constraint,
+    check_constraints,
+    check_names,
+    default_weights,
+    penalty,
+    values,
+)
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params
@@ -57,7 +64,7 @@ def refine(
     batch_size: int | None,
 ) -> Posterior:
     """`Model.refine`, where arguments and errors are described."""
-    images, constraints = model.check(images), tuple(constraints)
+    images, constraints = model.check(images), check_constraints(constraints)
     weights = default_weights(constraints) if weights is None else dict(weights)
     _check(posterior, images, steps, moves, learning_rate, model.config)
     check_names([constraint.name for constraint in constraints], weights)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_expit
 
+import asr_jax
 from asr_jax import Constraint, elbo, elbo_with_penalty, number_constraints
 from tests.small import (
     PRESENCE_BIAS,
@@ -105,6 +106,22 @@ def test_a_misspelt_weight_is_refused_with_the_names_that_there_are():
         with pytest.raises(ValueError, match=message):
             penalised(*weights)
     penalised(both)
+
+
+@pytest.mark.parametrize("constraints", ["F6", (lambda posterior, canvas: 0,)])
+def test_constraints_that_are_none_are_refused_at_every_door(constraints):
+    params, given = small_params(MODEL), dict(constraints=constraints)
+    posterior = MODEL.posterior(params, None, IMAGES)
+    for call in (
+        lambda: elbo_with_penalty(params, KEY, IMAGES, model=MODEL, **given),
+        lambda: asr_jax.evaluate(params, KEY, IMAGES, model=MODEL, **given),
+        lambda: asr_jax.evaluate(params, KEY, IMAGES, model=MODEL, refine_constraints=constraints),
+        lambda: MODEL.refine(params, IMAGES, posterior, steps=1, **given),
+        lambda: MODEL.reconstruct(params, IMAGES, refine=1, **given),
+        lambda: asr_jax.generate(params, KEY, 2, model=MODEL, **given),
+    ):
+        with pytest.raises(ValueError, match="constraints must be a sequence of asr_jax.Constrai"):
+            call()
 
 
 def test_a_given_presence_prior_is_that_of_the_model_in_its_place():
