@@ -27,4 +27,5 @@ def leave(folder, row, seed, final=None, failed=None, **changes):
 
 def result(nelbo, acc, se, miou, **more):
     shared = {"seconds": 600.0, "hardware": "2 CPU cores", "steps": 7500, "data": "digits in /here"}
-    return dict(nelbo=nelbo, acc=acc, se=se, miou=miou, **shared, **more)
+    shared |= {"kl_count": 0.5} | more
+    return dict(nelbo=nelbo, acc=acc, se=se, miou=miou, **shared)

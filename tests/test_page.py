@@ -73,6 +73,17 @@ def test_the_page_shows_ours_beside_the_papers_every_seed_and_every_failure(tmp_
     assert "configs/mnist13.py:air,known --config.seeds=3" in text and "`results/`" in text
 
 
+def test_what_a_prior_over_counts_costs_is_said_where_counts_are_inferred():
+    columns = ("nelbo", "acc", "se", "miou")
+    found = {AIR: finals((300, 0.6, 25, 0.7)), KNOWN: NONE, ASR: finals((245, 1.0, 22, 0.8))}
+    found[AIR].finals[0]["kl_count"] = 40.04
+    (text,) = verdict(TABLE, found, columns)
+    assert "Of these nELBOs, KL(q(n) || p(n)) is 40.0 for AIR and 0.5 for AIR-ASR." in text
+    table = next(table for table in rows.TABLES["overlap"] if table.name == "mnist3")
+    known = {row: finals((190, 1.0, 9, 0.9)) for row in table.rows}  # nothing is counted
+    assert "KL(" not in "".join(verdict(table, known, ("nelbo", "se", "miou")))
+
+
 def test_shortened_runs_show_means_failures_and_what_is_not_yet_run():
     results = {row: NONE for part in rows.TABLES.values() for t in part for row in t.rows}
     _, ablation, known = rows.TABLES["ablation"]

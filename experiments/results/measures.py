@@ -18,7 +18,7 @@ HEADS = {
     "iwae": "log p(x) ≥",
     "tidy": "tidy",
 }
-DIGITS = {name: 1 if name in ("nelbo", "se", "iwae") else 3 for name in HEADS}
+DIGITS = {name: 1 if name in ("nelbo", "se", "iwae") else 3 for name in HEADS} | {"kl_count": 1}
 HIGHER = {"acc", "miou", "mask_miou", "fg_ari"}  # is better
 
 

@@ -47,6 +47,10 @@ def verdict(table: Table, results: Mapping[Row, Results], columns: Sequence[str]
         lost = [name for name in columns if better(name, of_row[name], means[asr][name])]
         if lost:
             sentences.append(f"{row.label} is ahead of our AIR-ASR in {_names(lost)}.")
+    if asr.config().model.count < 0 and others:
+        kl = {row: mean(results[row], ["kl_count"])["kl_count"] for row in means if means[row]}
+        nats = [f"{value:.1f} for {row.label}" for row, value in kl.items()]
+        sentences.append(f"Of these nELBOs, KL(q(n) || p(n)) is {_listed(nats)}.")
     boxes = [name for name in ("acc", "miou") if name in columns]
     if (
         others
