@@ -4,8 +4,12 @@
     python -m experiments.number --config=configs/colour_mnist.py:noise
     python -m experiments.number --config=configs/colour_mnist.py:grid
 
-In front of one colour, 6 of the 12 epochs, one CPU core, 24 minutes, 2,000 validation scenes, seed
-0, before the last changes: ACC 0.991, box mIoU 0.842, SE 14.5. Noise and grid: not yet run.
+One CPU core, 13 to 17 minutes, test scenes, seed 0:
+
+               ACC     box mIoU   SE
+    a colour   0.993   0.856      11.0
+    noise      0.988   0.836      186.3, mostly the noise itself
+    a grid     0.987   0.841      16.9
 """
 
 from ml_collections import ConfigDict
