@@ -15,6 +15,7 @@ from asr_jax.constraints import (
     fixed,
     number_constraints,
     overlap_constraints,
+    snug_constraints,
     visible_constraint,
 )
 from asr_jax.detection import Detections, detect
@@ -77,6 +78,7 @@ __all__ = [
     "summarise",
     "train_seeds",
     "train_steps",
+    "snug_constraints",
     "visible_constraint",
 ]
 

@@ -12,7 +12,7 @@ from configs import base, presets
 
 
 def get_config(argument: str = "asr") -> ConfigDict:
-    """argument: METHOD[,fixed|patches|paper|quick], METHOD one of asr, air, pprior."""
+    """argument: METHOD[,fixed|snug|patches|paper|quick], METHOD one of asr, air, pprior."""
     config = base.overlap("dsprites3")
     config.data.objects = "dsprites"
     config.data.canvas = 64
@@ -20,7 +20,8 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.model.scale_prior = base.scale_prior(13.4, 64, 0.05)
     config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 11.0, 16.5, 5.0
     config.constraints.side = 13.4
-    own = {"fixed": fixed, "patches": patches, "paper": paper, "quick": presets.quick}
+    own = {"fixed": fixed, "snug": snug, "patches": patches, "paper": paper}
+    own["quick"] = presets.quick
     return presets.apply(config, argument, own)
 
 
@@ -38,6 +39,14 @@ def fixed(config: ConfigDict) -> None:
     # pixel: 96, 3.0, 0.835; 101, 4.3, 0.860).
     presets.tight(config, 11.0, weight=8.0, ramp=(0.1, 0.4))
     base.price_places(config, 5.0)
+
+
+def snug(config: ConfigDict) -> None:
+    """With two constraints more: boxes fit what they show.
+
+    6 epochs, validation scenes, seeds 0 to 2: mean IoU MIOUS; without them MIOUB.
+    """
+    config.constraints.tolerances.snug = config.constraints.tolerances.centred = 0.1
 
 
 def patches(config: ConfigDict) -> None:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from asr_jax import Latents, Posterior, compositing, elbo, visible_constraint
+from asr_jax import (
+    Latents,
+    Posterior,
+    compositing,
+    elbo,
+    snug_constraints,
+    visible_constraint,
+)
 from asr_jax.types import Windows
 from tests.small import image_keys, small_images, small_model, small_params
 
@@ -70,3 +77,61 @@ def test_the_objective_shows_constraints_what_objects_look_like():
 def test_pixels_that_cannot_be_are_refused(least):
     with pytest.raises(ValueError, match="must be above 0 pixels, got"):
         visible_constraint(least)
+
+
+def windows_of(alpha, side=12.0, canvas=50):
+    """A posterior whose windows are these [B, K, n, n], in boxes of that side; and its logits."""
+    logits = np.random.default_rng(1).normal(size=alpha.shape[:2])
+    fraction = side / canvas
+    scale = jnp.full((*alpha.shape[:2], 1), np.log(fraction / (1 - fraction)), jnp.float32)
+    latents = Latents(jnp.zeros((*alpha.shape[:2], 2)), scale, jnp.zeros_like(scale))
+    windows = Windows(jnp.float32(alpha))
+    return logits, Posterior(jnp.float32(logits), *[None] * 4, latents=latents, windows=windows)
+
+
+def of_windows(alpha):
+    """`snug` and `centred` of such windows, and P(n >= t) in a loop."""
+    logits, q = windows_of(alpha)
+    found = [constraint.functional(q, (50, 50)) for constraint in snug_constraints()]
+    return *found, np.cumprod(expit(logits), axis=1)
+
+
+def test_the_smallest_square_around_an_object_has_ink_at_two_opposite_edges():
+    alpha = np.random.default_rng(0).random((20, 2, 5, 5))
+    got, _, exists = of_windows(alpha)
+    expected = np.zeros(20)
+    for b in range(20):
+        for t in range(2):
+            a = alpha[b, t]
+            upright, across = min(a[0].max(), a[-1].max()), min(a[:, 0].max(), a[:, -1].max())
+            expected[b] += exists[b, t] * (1 - max(upright, across))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    alpha = np.zeros((3, 1, 6, 6))
+    alpha[0, 0, :, 2:4] = 1  # from top to bottom
+    alpha[1, 0, 2:4, :] = 1  # from left to right
+    alpha[2, 0, 1:, 1:] = 1  # at two edges that meet
+    got, _, exists = of_windows(alpha)
+    np.testing.assert_allclose(got, exists[:, 0] * [0, 0, 1], atol=1e-6)
+
+
+def test_an_object_is_in_the_middle_of_its_box():
+    """Of ink that is there or not: from where it begins and ends, in pixels of the canvas."""
+    rng = np.random.default_rng(0)
+    alpha, off = np.zeros((20, 2, 9, 9)), np.zeros((20, 2))
+    for b in range(20):
+        for t in range(2):
+            (y0, y1), (x0, x1) = (np.sort(rng.choice(10, 2, replace=False)) for _ in range(2))
+            alpha[b, t, y0:y1, x0:x1] = 1
+            off[b, t] = (abs((y0 + y1) / 2 - 4.5) + abs((x0 + x1) / 2 - 4.5)) * 12 / 9
+    _, got, exists = of_windows(alpha)
+    np.testing.assert_allclose(got, (exists * off).sum(1), rtol=1e-4, atol=1e-5)
+    assert off.max() > 3 and np.isfinite(of_windows(np.zeros((1, 1, 4, 4)))[1]).all()
+
+
+@pytest.mark.parametrize("constraint", snug_constraints(), ids=lambda c: c.name)
+def test_a_box_that_does_not_fit_changes_neither_count_nor_pixel(constraint):
+    _, q = windows_of(np.random.default_rng(0).random((3, 2, 6, 6)))
+    gradient = jax.grad(lambda q: constraint.functional(q, (50, 50)).sum())(q)
+    assert (gradient.windows.alpha != 0).any()
+    np.testing.assert_array_equal(gradient.presence_logits, 0)
+    np.testing.assert_array_equal(gradient.latents.scale, 0)

@@ -5,7 +5,7 @@ from asr_jax.constraints.base import Constraint, default_tolerances, default_wei
 from asr_jax.constraints.multipliers import Multipliers, Rule, dual, fixed, violations
 from asr_jax.constraints.number import counted_constraint, number_constraints
 from asr_jax.constraints.overlap import overlap_constraints
-from asr_jax.constraints.windows import visible_constraint
+from asr_jax.constraints.windows import snug_constraints, visible_constraint
 
 __all__ = [
     "Constraint",
@@ -18,6 +18,7 @@ __all__ = [
     "fixed",
     "number_constraints",
     "overlap_constraints",
+    "snug_constraints",
     "violations",
     "visible_constraint",
 ]

@@ -1,7 +1,11 @@
-"""A constraint on what is seen: an object that counts shows itself (not in the paper).
+"""Constraints on what boxes show (neither is in the paper).
 
-Constraints on counts can be met by objects that are transparent, or hidden behind others: nothing
-else says that they are there, and they cost next to nothing.
+`visible`: an object that counts shows itself. Constraints on counts can be met by objects that are
+transparent, or hidden behind others: nothing else says that they are there, and they cost next to
+nothing.
+
+`snug` and `centred`: a box fits its object. A window shows an object as well at half its size, in
+the middle or not, so nothing else says what a box is.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from asr_jax import compositing
+from asr_jax import boxes, compositing
 from asr_jax.constraints.base import Constraint
 from asr_jax.distributions import CountChain
 from asr_jax.types import Posterior
@@ -60,3 +64,49 @@ def visible_constraint(least: float = 25.0, over: bool = True) -> Constraint:
       ValueError: a number of pixels that is not above 0 and finite.
     """
     return Constraint("visible", Visible(least, over), weight=100.0, tolerance=0.01)
+
+
+def snug(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+    """F = E sum_i (1 - e_i) -> [B], objects, where e_i is the ink of object i at its box's edges.
+
+    The smallest square around an object has ink at two opposite edges: e is the least of the two,
+    of the axis where that is more. How many objects there are is a fact, without a gradient.
+    """
+    rows, columns = _ink(posterior)
+    at_edges = [jnp.minimum(ink[..., 0], ink[..., -1]) for ink in (rows, columns)]
+    return jnp.sum(_exists(posterior) * (1 - jnp.maximum(*at_edges)), axis=1)
+
+
+def centred(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
+    """F = E sum_i (|x_i| + |y_i|) -> [B], pixels from a box's middle to that of its object.
+
+    That of an object is halfway between where its ink begins and where it ends. How many objects
+    there are, and how large a pixel of a window is, are facts, without a gradient.
+    """
+    side = boxes.side_in_pixels(boxes.side(posterior.latents.scale), canvas)[..., 0]
+    off = sum(jnp.abs(_middle(ink)) for ink in _ink(posterior))
+    return jnp.sum(_exists(posterior) * jax.lax.stop_gradient(side) * off, axis=1)
+
+
+def _exists(posterior: Posterior) -> jax.Array:
+    return jax.lax.stop_gradient(CountChain(posterior.presence_logits).survival)
+
+
+def _ink(posterior: Posterior) -> tuple[jax.Array, jax.Array]:
+    """The most ink of each row, [B, K, h], and of each column, [B, K, w]."""
+    alpha = posterior.windows.alpha
+    return alpha.max(-1), alpha.max(-2)
+
+
+def _middle(ink: jax.Array) -> jax.Array:
+    """The mean place of ink, [..., n] -> [...], in window sides from the window's middle."""
+    places = (jnp.arange(ink.shape[-1]) + 0.5) / ink.shape[-1] - 0.5
+    return ink @ places / jnp.maximum(ink.sum(-1), 1e-3)
+
+
+def snug_constraints() -> tuple[Constraint, Constraint]:
+    """`snug` and `centred`: a box is the smallest square around its object, which is in its middle.
+
+    Their tolerances are 0.1 objects and 0.1 pixels, summed over the objects of an image.
+    """
+    return Constraint("snug", snug, tolerance=0.1), Constraint("centred", centred, tolerance=0.1)

@@ -49,8 +49,8 @@ def _constraints(
     settings: ConfigDict, model: asr_jax.ModelConfig
 ) -> tuple[asr_jax.Constraint, ...]:
     """R_num where possible counts are named, F1..F7, and, where it is named, what is counted."""
-    counted = ()
-    if "counted" in {*settings.tolerances, *settings.weights}:
+    counted, named = (), {*settings.tolerances, *settings.weights}
+    if "counted" in named:
         counted = (asr_jax.counted_constraint(),)
     number = ()
     if settings.counts:
@@ -80,7 +80,8 @@ def _constraints(
             visible = (asr_jax.visible_constraint(settings.visible, over),)
         except ValueError as error:
             raise ValueError(f"config.constraints.visible: {error}") from error
-    return counted + number + asr_jax.overlap_constraints(*bounds) + visible
+    snug = tuple(c for c in asr_jax.snug_constraints() if c.name in named)
+    return counted + number + asr_jax.overlap_constraints(*bounds) + visible + snug
 
 
 def _weighted(
