@@ -80,8 +80,9 @@ def snug(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
 def centred(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
     """F = E sum_i (|x_i| + |y_i|) -> [B], pixels from a box's middle to that of its object.
 
-    That of an object is halfway between where its ink begins and where it ends. How many objects
-    there are, and how large a pixel of a window is, are facts, without a gradient.
+    That of an object is the mean place of its rows' and of its columns' ink: halfway between where
+    it begins and ends, where ink is there or not. How many objects there are, and how large a pixel
+    of a window is, are facts, without a gradient.
     """
     side = boxes.side_in_pixels(boxes.side(posterior.latents.scale), canvas)[..., 0]
     off = sum(jnp.abs(_middle(ink)) for ink in _ink(posterior))
