@@ -75,10 +75,10 @@ __all__ = [
     "optimizer",
     "overlap_constraints",
     "pretrained_names",
+    "snug_constraints",
     "summarise",
     "train_seeds",
     "train_steps",
-    "snug_constraints",
     "visible_constraint",
 ]
 

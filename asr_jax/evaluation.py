@@ -12,12 +12,7 @@ import numpy as np
 from asr_jax import inference, metrics, parallel, processes, random_keys, refinement, truth
 from asr_jax.batches import checked
 from asr_jax.bound import elbo_terms, exact
-from asr_jax.constraints.base import (
-    Constraint,
-    check_constraints,
-    default_weights,
-    statistics,
-)
+from asr_jax.constraints.base import Constraint, check_constraints, default_weights, statistics
 from asr_jax.distributions import CountChain
 from asr_jax.images import to_float
 from asr_jax.importance import iwae

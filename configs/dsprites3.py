@@ -20,8 +20,13 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.model.scale_prior = base.scale_prior(13.4, 64, 0.05)
     config.constraints.c_min, config.constraints.c_max, config.constraints.epsilon = 11.0, 16.5, 5.0
     config.constraints.side = 13.4
-    own = {"fixed": fixed, "snug": snug, "patches": patches, "paper": paper}
-    own["quick"] = presets.quick
+    own = {
+        "fixed": fixed,
+        "snug": snug,
+        "patches": patches,
+        "paper": paper,
+        "quick": presets.quick,
+    }
     return presets.apply(config, argument, own)
 
 

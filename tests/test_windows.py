@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from asr_jax import (
-    Latents,
-    Posterior,
-    compositing,
-    elbo,
-    snug_constraints,
-    visible_constraint,
-)
+from asr_jax import Latents, Posterior, compositing, elbo, snug_constraints, visible_constraint
 from asr_jax.types import Windows
 from tests.small import image_keys, small_images, small_model, small_params
 
