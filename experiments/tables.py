@@ -44,7 +44,8 @@ def tables(_) -> None:
     update()
     for table in chosen if not COLLECT.value else ():
         for row in table.rows:
-            while todo := store.next_run(row, table.seeds or SEEDS.value, runs, results):
+            seeds = row.seeds or table.seeds or SEEDS.value
+            while todo := store.next_run(row, seeds, runs, results):
                 store.check_scenes(None, row, results)  # before hours of training
                 call(*todo)
                 update()

@@ -68,7 +68,7 @@ def test_the_page_shows_ours_beside_the_papers_every_seed_and_every_failure(tmp_
         in text
     )
     assert "| AIR-pPrior | not yet run | 20 |" in text
-    assert "Not yet run in this state." in text and "| by hand, no F3 |" not in text
+    assert "Not yet run in this state." in text and "| by hand, no F6 |" not in text
     assert "](figures/mnist13-curves.png)" in text and "mnist14-curves" not in text
     assert "configs/mnist13.py:air,known --config.seeds=3" in text and "`results/`" in text
 
@@ -97,7 +97,7 @@ def test_shortened_runs_show_means_failures_and_what_is_not_yet_run():
     assert "| weights by hand, seed 1 | failed: nelbo is not finite at step 7 |" in text
     assert "| by hand, no balance | not yet run |" in text
     assert "| seed 0 | 1 | 244.0 | 1.000 |" in text  # of ten
-    assert known.rows[0].config().model.count == 3 and "| by hand, no F3 |" not in text
+    assert known.rows[0].config().model.count == 3 and "| by hand, no F6 |" not in text
     constraints = {f"F{i}": i / 10 for i in range(1, 8)}
     results[known.rows[0]] = store.Results(
         {0: result(190.0, 1.0, 9.0, 0.9, tidy=0.9) | constraints}, {}

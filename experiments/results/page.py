@@ -154,7 +154,7 @@ def _short(table: Table, results: Mapping[Row, Results]) -> str:
             lines.append([label, len(those) or "not yet run", *cells])
         lines += [[f"{row.label}, seed {s}", f"failed: {why}"] for s, why in failed.items()]
     epochs = table.rows[0].config().train.epochs
-    commands = _code(row.shown(table.seeds or 1) for row in table.rows)
+    commands = _code(row.shown(row.seeds or table.seeds or 1) for row in table.rows)
     begun = any(results[row].finals or results[row].failed for row in table.rows)
     heads = ["", "seeds", *(HEADS[name] for name in names), *own]
     parts = [
