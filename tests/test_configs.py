@@ -60,7 +60,7 @@ def test_every_argument_makes_a_run(data, argument):
     assert (run.rule is None) == (by_hand or run.method != "asr")
     more = []
     if run.method == "asr" and not by_hand:
-        more = ["side"]
+        more = ["side", "snug", "centred"] if data is dsprites3 else ["side"]
     elif "fixed" in argument or (data is dsprites3 and "patches" in argument):
         more = ["tight"]  # the paper, and digits before attention, have no price on sides
     assert names(run.reported) == [f"F{i}" for i in range(1, 8)] + more

@@ -16,7 +16,7 @@ EVERY = list(dict.fromkeys(row for table in rows.all_tables() for row in table.r
 
 
 def test_every_row_has_a_configuration_and_a_name_of_its_own():
-    assert len(EVERY) == 3 * 3 + 1 + 1 + 2 * 3 + 2 * 3 + 6 + 12
+    assert len(EVERY) == 3 * 3 + 1 + 1 + 2 * 3 + 2 * 3 + 6 + 9
     assert len({row.name for row in EVERY}) == len(EVERY)
 
 
