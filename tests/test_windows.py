@@ -82,33 +82,49 @@ def windows_of(alpha, side=12.0, canvas=50):
     return logits, Posterior(jnp.float32(logits), *[None] * 4, latents=latents, windows=windows)
 
 
-def of_windows(alpha):
+def of_windows(alpha, side=12.0):
     """`snug` and `centred` of such windows, and P(n >= t) in a loop."""
-    logits, q = windows_of(alpha)
+    logits, q = windows_of(alpha, side)
     found = [constraint.functional(q, (50, 50)) for constraint in snug_constraints()]
     return *found, np.cumprod(expit(logits), axis=1)
 
 
-def test_the_smallest_square_around_an_object_has_ink_at_two_opposite_edges():
-    alpha = np.random.default_rng(0).random((20, 2, 5, 5))
-    got, _, exists = of_windows(alpha)
-    expected = np.zeros(20)
-    for b in range(20):
+def outermost(alpha, size):
+    """The ink within a pixel of the canvas of the upper edge, in such pixels: on rows ten times as
+    fine, of which `size` window rows are one pixel."""
+    fine = np.repeat(alpha, 10, axis=0) / 10
+    return fine[: round(10 * size)].sum() / size**2
+
+
+@pytest.mark.parametrize("side", [3.0, 2.0, 7.5])  # 2, 3 and 0.8 pixels of a window are one
+def test_the_smallest_square_around_an_object_has_ink_at_two_opposite_edges(side):
+    alpha = np.random.default_rng(0).random((40, 2, 6, 6)) ** 4
+    got, _, exists = of_windows(alpha, side)
+    expected, between = np.zeros(40), 0
+    for b in range(40):
         for t in range(2):
-            a = alpha[b, t]
-            upright, across = min(a[0].max(), a[-1].max()), min(a[:, 0].max(), a[:, -1].max())
-            expected[b] += exists[b, t] * (1 - max(upright, across))
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
-    alpha = np.zeros((3, 1, 6, 6))
+            a, size = alpha[b, t], 6 / side
+            upright = min(outermost(a, size), outermost(a[::-1], size))
+            across = min(outermost(a.T, size), outermost(a.T[::-1], size))
+            expected[b] += exists[b, t] * (1 - min(max(upright, across), 1))
+            between += 0 < max(upright, across) < 1
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    assert between > 10
+
+
+def test_a_dot_that_is_finer_than_a_pixel_is_no_edge():
+    alpha = np.zeros((4, 1, 8, 8))
     alpha[0, 0, :, 2:4] = 1  # from top to bottom
     alpha[1, 0, 2:4, :] = 1  # from left to right
-    alpha[2, 0, 1:, 1:] = 1  # at two edges that meet
-    got, _, exists = of_windows(alpha)
-    np.testing.assert_allclose(got, exists[:, 0] * [0, 0, 1], atol=1e-6)
+    alpha[2, 0, 2:, 2:] = 1  # at two edges that meet
+    alpha[3, 0, 2:6, 2:6] = 1  # in the middle, and dots at two edges
+    alpha[3, 0, (0, 7), 4] = 1
+    got, _, exists = of_windows(alpha, side=4.0)  # two pixels of a window are one of the canvas
+    np.testing.assert_allclose(got, exists[:, 0] * [0, 0, 1, 0.75], atol=1e-6)
 
 
 def test_an_object_is_in_the_middle_of_its_box():
-    """Of ink that is there or not: from where it begins and ends, in pixels of the canvas."""
+    """Wherever most of its ink is: from where it begins and ends, in pixels of the canvas."""
     rng = np.random.default_rng(0)
     alpha, off = np.zeros((20, 2, 9, 9)), np.zeros((20, 2))
     for b in range(20):
@@ -121,9 +137,24 @@ def test_an_object_is_in_the_middle_of_its_box():
     assert off.max() > 3 and np.isfinite(of_windows(np.zeros((1, 1, 4, 4)))[1]).all()
 
 
+def test_what_is_finer_than_a_pixel_is_there_in_part():
+    alpha = np.random.default_rng(0).random((20, 2, 8, 8)) ** 8
+    _, got, exists = of_windows(alpha, side=2.0)  # four pixels of a window are one of the canvas
+    expected, part = np.zeros(20), 0
+    for b in range(20):
+        for t in range(2):
+            for lines in (alpha[b, t], alpha[b, t].T):
+                there = [min(line.sum() / 4, 1) for line in lines]
+                middle = sum((j + 0.5) * x for j, x in enumerate(there)) / sum(there)
+                expected[b] += exists[b, t] * abs(middle - 4) / 4
+                part += sum(x < 1 for x in there)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    assert part > 100
+
+
 @pytest.mark.parametrize("constraint", snug_constraints(), ids=lambda c: c.name)
 def test_a_box_that_does_not_fit_changes_neither_count_nor_pixel(constraint):
-    _, q = windows_of(np.random.default_rng(0).random((3, 2, 6, 6)))
+    _, q = windows_of(np.random.default_rng(0).random((3, 2, 6, 6)) ** 8)
     gradient = jax.grad(lambda q: constraint.functional(q, (50, 50)).sum())(q)
     assert (gradient.windows.alpha != 0).any()
     np.testing.assert_array_equal(gradient.presence_logits, 0)

@@ -69,40 +69,53 @@ def visible_constraint(least: float = 25.0, over: bool = True) -> Constraint:
 def snug(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
     """F = E sum_i (1 - e_i) -> [B], objects, where e_i is the ink of object i at its box's edges.
 
-    The smallest square around an object has ink at two opposite edges: e is the least of the two,
-    of the axis where that is more. How many objects there are is a fact, without a gradient.
+    The smallest square around an object has ink at two opposite edges, a pixel of the canvas or
+    more: e is how much of one there is within a pixel of the edge that has less, of the axis where
+    that is more. How many objects there are, and their sides, are facts, without a gradient.
     """
-    rows, columns = _ink(posterior)
-    at_edges = [jnp.minimum(ink[..., 0], ink[..., -1]) for ink in (rows, columns)]
-    return jnp.sum(_exists(posterior) * (1 - jnp.maximum(*at_edges)), axis=1)
+    size, sums = _ink(posterior, canvas)
+    at_edges = []
+    for ink in sums:  # of rows, of columns
+        rows = jnp.arange(ink.shape[-1])[None, None]
+        outermost = jnp.clip(size - rows, 0, 1)  # the share of a row
+        first, last = ((outermost * of).sum(-1) for of in (ink, ink[..., ::-1]))
+        at_edges.append(jnp.minimum(first, last) / size[..., 0] ** 2)
+    return jnp.sum(_exists(posterior) * (1 - jnp.minimum(jnp.maximum(*at_edges), 1)), axis=1)
 
 
 def centred(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
     """F = E sum_i (|x_i| + |y_i|) -> [B], pixels from a box's middle to that of its object.
 
-    That of an object is the mean place of its rows' and of its columns' ink: halfway between where
-    it begins and ends, where ink is there or not. How many objects there are, and how large a pixel
-    of a window is, are facts, without a gradient.
+    That of an object is the mean place of its rows and of its columns, which are there if they
+    have a pixel of ink: halfway between where it begins and ends, wherever most of it is. How many
+    objects there are, and their sides, are facts, without a gradient.
     """
-    side = boxes.side_in_pixels(boxes.side(posterior.latents.scale), canvas)[..., 0]
-    off = sum(jnp.abs(_middle(ink)) for ink in _ink(posterior))
-    return jnp.sum(_exists(posterior) * jax.lax.stop_gradient(side) * off, axis=1)
+    size, sums = _ink(posterior, canvas)
+    off = sum(jnp.abs(_middle(jnp.minimum(ink / size, 1))) / size[..., 0] for ink in sums)
+    return jnp.sum(_exists(posterior) * off, axis=1)
 
 
 def _exists(posterior: Posterior) -> jax.Array:
     return jax.lax.stop_gradient(CountChain(posterior.presence_logits).survival)
 
 
-def _ink(posterior: Posterior) -> tuple[jax.Array, jax.Array]:
-    """The most ink of each row, [B, K, h], and of each column, [B, K, w]."""
+def _ink(
+    posterior: Posterior, canvas: tuple[int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """How many pixels of a window are one of the canvas, [B, K, 1]; and ink, in those.
+
+    The ink is that of each row, [B, K, h], and of each column, [B, K, w]. A window has finer pixels
+    than the canvas: ink that is less than one there would be put where no likelihood sees it.
+    """
     alpha = posterior.windows.alpha
-    return alpha.max(-1), alpha.max(-2)
+    side = boxes.side_in_pixels(boxes.side(posterior.latents.scale), canvas)
+    return jax.lax.stop_gradient(alpha.shape[-1] / side), (alpha.sum(-1), alpha.sum(-2))
 
 
-def _middle(ink: jax.Array) -> jax.Array:
-    """The mean place of ink, [..., n] -> [...], in window sides from the window's middle."""
-    places = (jnp.arange(ink.shape[-1]) + 0.5) / ink.shape[-1] - 0.5
-    return ink @ places / jnp.maximum(ink.sum(-1), 1e-3)
+def _middle(there: jax.Array) -> jax.Array:
+    """The mean place of rows, [..., n] -> [...], in rows from the window's middle."""
+    places = jnp.arange(there.shape[-1]) + 0.5 - there.shape[-1] / 2
+    return there @ places / jnp.maximum(there.sum(-1), 1e-3)
 
 
 def snug_constraints() -> tuple[Constraint, Constraint]:
