@@ -59,14 +59,15 @@ def evaluate(
         memory is constant in N, and results do not depend on it.
 
     Returns:
-      name -> [N]: nelbo, se, acc, miou, iwae, count, the ELBO's terms and every constraint, those
+      name -> [N]: nelbo, se, acc, iwae, count, the ELBO's terms and every constraint, those
       on the mean as one scalar for the whole data set; and count_probs [N, K+1], q(n | x). Where n
       is inferred, count_elbo is the n that the ELBO itself would choose at the mode's latents,
       argmax_n log p(n) + log p(x | z^{1..n}) - sum_{t <= n} KL_t, and acc_elbo its accuracy: what
-      the amortised q(n | x) makes of it is count, and acc. With `refine` also nelbo_refined,
-      se_refined, miou_refined, and every constraint but those on the mean: the same of the refined
-      posterior, its sample with the same noise. With masks also mask_miou, their mean IoU, and
-      fg_ari, of those images alone that show two objects or more.
+      the amortised q(n | x) makes of it is count, and acc. With boxes also miou, and centre [N, M],
+      pixels from true centres to those of boxes (`metrics.centre_distance`). With `refine` also
+      nelbo_refined, se_refined, miou_refined, centre_refined, and every constraint but those on the
+      mean: the same of the refined posterior, its sample with the same noise. With masks also
+      mask_miou, their mean IoU, and fg_ari, of those images alone that show two objects or more.
 
     Raises:
       ValueError: images, keys, counts or boxes that do not fit; constraints that are none. What
@@ -191,6 +192,7 @@ def _evaluate(
         }
         if box is not None:
             found["miou"] = metrics.mean_iou(scene.boxes, scene.count, box, count)
+            found["centre"] = metrics.centre_distance(scene.boxes, scene.count, box, count)
         if mask is not None:
             most = dict(objects=model.config.max_objects, true_objects=true_objects)
             found["mask_miou"] = metrics.mask_iou(scene.mask, scene.count, mask, count, **most)

@@ -8,6 +8,8 @@ from optax.assignment import hungarian_algorithm
 
 from asr_jax import boxes
 
+FAR = 1e4  # pixels, more than a canvas has: between boxes of which one does not exist
+
 
 def squared_error(images: jax.Array, canvas: jax.Array) -> jax.Array:
     """Sum over pixels and channels of the squared difference; twice [B, H, W(, C)] -> [B]."""
@@ -36,6 +38,37 @@ def mean_iou(
     """
 
     return _matched(boxes.iou(box[:, :, None], true_box[:, None]), count, true_count)
+
+
+def centre_distance(
+    box: jax.Array, count: jax.Array, true_box: jax.Array, true_count: jax.Array
+) -> jax.Array:
+    """How far the centre of each true box is from that of the box that is matched to it.
+
+    Boxes are matched so that the distances have the least sum. Sizes do not matter.
+
+    Args:
+      box, count, true_box, true_count: as in `mean_iou`.
+
+    Returns:
+      [B, M] pixels; inf of a true box that is left without one, and -1 where there is no true box.
+    """
+
+    def one(box, count, true_box, true_count):
+        there, truly = jnp.arange(len(box)) < count, jnp.arange(len(true_box)) < true_count
+        apart = _centre(box)[:, None] - _centre(true_box)[None]
+        distance = jnp.sqrt(jnp.square(apart).sum(-1))  # [K, M]
+        distance = jnp.where(there[:, None] & truly[None], distance, FAR)
+        rows, columns = hungarian_algorithm(distance)
+        matched = jnp.full(len(true_box), FAR).at[columns].set(distance[rows, columns])
+        return jnp.where(truly, jnp.where(matched < FAR, matched, jnp.inf), -1)
+
+    return jax.vmap(one)(box, count, true_box, true_count)
+
+
+def _centre(box: jax.Array) -> jax.Array:
+    """Boxes [..., 4] -> their centres [..., 2]."""
+    return (box[..., :2] + box[..., 2:]) / 2
 
 
 def mask_iou(

@@ -18,7 +18,7 @@ from tests.small import (
 )
 from tests.test_bound import bernoulli, kl
 from tests.test_distributions import enumerated_pmf
-from tests.test_metrics import mean_iou_by_scipy
+from tests.test_metrics import distances_by_scipy, mean_iou_by_scipy
 
 MODEL, NUMBER = small_model(), 20
 CONSTRAINTS = (*overlap_constraints(2.0, 5.0), *number_constraints((1, 3)))
@@ -72,7 +72,8 @@ def test_results_do_not_depend_on_the_size_of_the_chunks(params, kind):
     whole, parts = evaluated(params, key, 250), evaluated(params, key, 3)
     assert parts.keys() == whole.keys()
     for name, value in parts.items():
-        shape = {"count_probs": (NUMBER, 4), "balance": ()}.get(name, (NUMBER,))
+        shapes = {"count_probs": (NUMBER, 4), "centre": (NUMBER, 3), "balance": ()}
+        shape = shapes.get(name, (NUMBER,))
         assert value.shape == whole[name].shape == shape
         np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
@@ -98,6 +99,8 @@ def test_squared_error_and_count_come_from_the_mode(values, modes):
         np.testing.assert_allclose(values["se"][b], error, rtol=1e-4)
         iou = mean_iou_by_scipy(box[:n], n, BOX[b], COUNT[b])
         np.testing.assert_allclose(values["miou"][b], iou, rtol=1e-4, atol=1e-6)
+        distances = distances_by_scipy(box, n, BOX[b], COUNT[b])
+        np.testing.assert_allclose(values["centre"][b], distances, rtol=1e-3)
     assert len(set(values["count"])) > 2 and 0 < values["acc"].mean() < 1
 
 

@@ -36,6 +36,16 @@ def random_boxes(rng, *shape):
     return np.concatenate([corner, corner + size], -1)
 
 
+def distances_by_scipy(box, count, true_box, true_count):
+    centres = [(b[:, :2] + b[:, 2:]) / 2 for b in (box[:count], true_box[:true_count])]
+    apart = np.linalg.norm(centres[0][:, None] - centres[1][None], axis=-1)
+    expected = np.full(len(true_box), -1.0)
+    expected[:true_count] = np.inf
+    rows, columns = linear_sum_assignment(apart)
+    expected[columns] = apart[rows, columns]
+    return expected
+
+
 def mean_iou(box, count, true_box, true_count):
     """Of one image, from lists."""
     value = batched_mean_iou(
@@ -61,6 +71,20 @@ def test_mean_iou_equals_scipys_matching(detected, true):
     )
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
     assert len(np.unique(np.round(expected, 6))) > 2
+
+
+@pytest.mark.parametrize("detected, true", [(3, 3), (4, 2), (2, 5), (1, 1)])
+def test_centre_distances_are_those_of_the_nearest_matching(detected, true):
+    rng = np.random.default_rng(detected)
+    box, true_box = random_boxes(rng, 100, detected), random_boxes(rng, 100, true)
+    count = rng.integers(0, detected + 1, 100)
+    true_count = rng.integers(0, true + 1, 100)
+    got = jax.jit(metrics.centre_distance)(
+        jnp.float32(box), jnp.array(count), jnp.float32(true_box), jnp.array(true_count)
+    )
+    of_image = zip(box, count, true_box, true_count, strict=True)
+    np.testing.assert_allclose(got, [distances_by_scipy(*x) for x in of_image], rtol=1e-3)
+    assert np.isinf(got).any() and (got == -1).any()
 
 
 def test_the_matching_is_not_greedy():

@@ -304,3 +304,10 @@ def test_a_panel_shows_constraints_of_one_unit():
         "F of boxes (pixels)": ["F6", "side"],
         "F of what is not seen (objects)": ["visible"],
     }
+
+
+def test_how_far_centres_are_off_is_of_all_objects_by_hand():
+    distances = np.array([[0.5, np.inf, -1], [1.0, 3.0, 0.25]])  # -1: no object
+    assert evaluation.off_centre(distances) == {"centre": 1.0, "centre_off": 0.4}
+    assert evaluation.off_centre(np.full((3, 1), np.inf)) == {"centre_off": 1.0}
+    assert evaluation.off_centre(np.full((3, 1), -1.0)) == {}

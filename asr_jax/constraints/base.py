@@ -25,6 +25,7 @@ from asr_jax.types import Posterior, Terms
 RESERVED = {field.name for field in dataclasses.fields(Terms)} | {
     *("loss", "nelbo", "se", "acc", "miou", "count", "gradient_norm", "step", "iwae"),
     *("count_probs", "count_elbo", "acc_elbo", "mask_miou", "fg_ari", "fg_ari_defined", "tidy"),
+    *("centre", "centre_off"),
 }
 MARKS = ("weight_", "prior_"), ("_refined", "_stderr")  # before and after what a table has of it
 

@@ -17,18 +17,19 @@ HEADS = {
     "fg_ari": "FG-ARI",
     "iwae": "log p(x) ≥",
     "tidy": "tidy",
+    "centre": "centre off by (pixels)",
+    "centre_off": "by over 2",
 }
-DIGITS = {name: 1 if name in ("nelbo", "se", "iwae") else 3 for name in HEADS} | {"kl_count": 1}
+DIGITS = {name: 1 if name in ("nelbo", "se", "iwae") else 3 for name in HEADS}
+DIGITS |= {"kl_count": 1, "centre": 2}
 HIGHER = {"acc", "miou", "mask_miou", "fg_ari"}  # is better
 
 
 def mean(results: Results, columns: Sequence[str]) -> dict[str, float]:
-    """name -> mean over the seeds that finished, rounded as it is shown; empty where none has."""
-    finals = results.finals.values()
+    """name -> mean over the seeds that have it, rounded as it is shown; without what none has."""
+    found = {name: [f[name] for f in results.finals.values() if name in f] for name in columns}
     return {
-        name: round(float(np.mean([f[name] for f in finals])), DIGITS[name])
-        for name in columns
-        if finals
+        name: round(float(np.mean(values)), DIGITS[name]) for name, values in found.items() if values
     }
 
 
@@ -48,6 +49,6 @@ def best(means: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """column -> the best mean of all rows."""
     columns = {name for of_row in means for name in of_row}
     return {
-        name: (max if name in HIGHER else min)(of_row[name] for of_row in means if of_row)
+        name: (max if name in HIGHER else min)(of_row[name] for of_row in means if name in of_row)
         for name in columns
     }

@@ -53,10 +53,10 @@ def page(
 def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside: Path) -> str:
     """A table of the page, what it says, and its figures."""
     of_paper = PAPER.get((table.name, "asr"), {})
-    columns = table.columns or [name for name in COLUMNS if name in of_paper]
+    columns = [*table.columns] or [name for name in COLUMNS if name in of_paper] + [*table.more]
     heads = ["", "seeds", "epochs", "time a seed"]
     for name in columns:
-        heads += [HEADS[name], "*paper*"] if of_paper else [HEADS[name]]
+        heads += [HEADS[name], "*paper*"] if name in of_paper else [HEADS[name]]
     means = {row: mean(results[row], columns) for row in table.rows}
     first = best([*means.values()])
     lines = []
@@ -67,10 +67,10 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
         cells += [str(config.train.epochs), _time(finals.values())]
         paper = {} if config.model.possible_counts else PAPER.get((row.data, config.method), {})
         for name in columns:
-            ours = cell([final[name] for final in finals.values()], DIGITS[name])
-            ours = f"**{ours}**" if finals and means[row][name] == first[name] else ours
+            ours = cell([f[name] for f in finals.values() if name in f], DIGITS[name])
+            ours = f"**{ours}**" if ours and means[row][name] == first[name] else ours
             cells.append(ours)
-            if of_paper:
+            if name in of_paper:
                 cells.append(f"*{paper[name]}*" if name in paper else "")
         lines.append(cells)
     for label, published in PUBLISHED.get(table.name, {}).items():
@@ -122,15 +122,25 @@ def _details(table: Table, results: Mapping[Row, Results], columns: Sequence[str
     for row in table.rows:
         finals, failed = results[row]
         for seed, final in sorted(finals.items()):
-            cells = [f"{final[n]:.{DIGITS[n]}f}" if n in final else "" for n in names]
+            cells = [_of_seed(final, name) for name in names]
             minutes = f"{final['seconds'] / 60:.0f}"
             lines.append([row.label, seed, *cells, final["steps"], minutes, _hardware(final)])
         for seed, why in sorted(failed.items()):
             lines.append([row.label, seed, f"failed: {why}"])
         commands.append(row.shown(seeds=max(3, len(finals) + len(failed))))
     heads = ["", "seed", *(HEADS[name] for name in names), "steps", "minutes", "on"]
-    summary = "<details><summary>Every seed, and the commands</summary>\n\n"
+    summary = "<details><summary>Every seed ± its standard error over images, and the commands"
+    summary += "</summary>\n\n"
     return f"{summary}{markdown(heads, lines)}\n{_code(commands)}\n</details>\n"
+
+
+def _of_seed(final: Mapping, name: str) -> str:
+    """A measure, and its standard error over images where it has one."""
+    if name not in final:
+        return ""
+    error = final.get(f"{name}_stderr")
+    plus = "" if error is None else f" ± {error:.{DIGITS[name]}f}"
+    return f"{final[name]:.{DIGITS[name]}f}{plus}"
 
 
 def _short(table: Table, results: Mapping[Row, Results]) -> str:

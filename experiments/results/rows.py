@@ -50,7 +50,8 @@ class Table(NamedTuple):
     title: str
     rows: tuple[Row, ...]
     seeds: int | None = None  # how many its rows have; None: as many as are asked for
-    columns: tuple[str, ...] = ()  # measures; empty: those that the paper has
+    columns: tuple[str, ...] = ()  # measures; empty: those that the paper has, and `more`
+    more: tuple[str, ...] = ()
 
 
 METHODS = {"air": "AIR", "pprior": "AIR-pPrior", "asr": "AIR-ASR"}
@@ -66,7 +67,8 @@ def _number(name: str, counts: str, *more: Row) -> Table:
 
 
 def _overlap(name: str, title: str) -> Table:
-    return Table(name, title, tuple(Row(label, name, arg) for arg, label in METHODS.items()))
+    rows = tuple(Row(label, name, argument) for argument, label in METHODS.items())
+    return Table(name, title, rows, more=("centre", "centre_off"))
 
 
 def _colour(name: str, title: str, rows: Sequence[Row]) -> Table:

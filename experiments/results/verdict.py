@@ -23,7 +23,7 @@ def verdict(table: Table, results: Mapping[Row, Results], columns: Sequence[str]
     sentences = []
     if (table.name, "asr") in PAPER:
         paper = _numbers(PAPER[table.name, "asr"])
-        behind = [name for name in columns if not better(name, means[asr][name], paper[name])]
+        behind = [name for name in paper if not better(name, means[asr][name], paper[name])]
         sentences.append(
             "Our AIR-ASR is ahead of the paper's in every column."
             if not behind
@@ -44,7 +44,8 @@ def verdict(table: Table, results: Mapping[Row, Results], columns: Sequence[str]
             sentences.append(f"Our AIR-ASR is {words} the published {listed}.")
     others = {row: of_row for row, of_row in means.items() if row is not asr and of_row}
     for row, of_row in others.items():
-        lost = [name for name in columns if better(name, of_row[name], means[asr][name])]
+        both = [name for name in columns if name in of_row and name in means[asr]]
+        lost = [name for name in both if better(name, of_row[name], means[asr][name])]
         if lost:
             sentences.append(f"{row.label} is ahead of our AIR-ASR in {_names(lost)}.")
     if asr.config().model.count < 0 and others:

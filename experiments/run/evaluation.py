@@ -27,6 +27,7 @@ OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where 
 OF_COUNTS = ("possible", "number", "balance", "counted")  # constraints in nats
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
 TINY = 1e-30  # least probability whose logarithm is taken
+OFF = 2.0  # pixels that a centre may be off
 SIZES = 1.5  # samples whose sides are off by more than this factor are warned of
 PICTURES = 8  # reconstructions in TensorBoard
 # Folded into a seed's key: noise that no step of training and no other seed has.
@@ -147,12 +148,30 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int =
     priced = {c.name: values[c.name] for c in run.constraints}
     price = penalty(priced, run.weights)
     values["penalty"] = np.broadcast_to(price, len(scenes.image))
+    centre = values.pop("centre", None)
     result = asr_jax.summarise(values) | {"iwae_samples": run.evaluate.iwae_samples}
+    if centre is not None:
+        result |= off_centre(centre)
     if refine:
         result["refine_steps"] = refine
     if run.model.config.count is None and all_counts(scenes) is not None:
         result["counts"] = by_count(values, count_probs, scenes.count)
     return result
+
+
+def off_centre(distances: np.ndarray) -> dict[str, float]:
+    """What the distances of `asr_jax.evaluate`, pixels [N, M], say of all objects together.
+
+    Returns:
+      centre, their median, where more than half of the objects have a box; centre_off, the share
+      that is off by more than `OFF` pixels, or has none.
+    """
+    of_objects = distances[distances >= 0]
+    if not of_objects.size:
+        return {}
+    median = float(np.median(of_objects))
+    median = {"centre": median} if np.isfinite(median) else {}
+    return median | {"centre_off": float((of_objects > OFF).mean())}
 
 
 def all_counts(scenes: Scenes) -> np.ndarray | None:
