@@ -18,7 +18,7 @@ HEADS = {
     "iwae": "log p(x) ≥",
     "tidy": "tidy",
     "centre": "centre off by (pixels)",
-    "centre_off": "by over 2",
+    "centre_off": "share off by over 2",
 }
 DIGITS = {name: 1 if name in ("nelbo", "se", "iwae") else 3 for name in HEADS}
 DIGITS |= {"kl_count": 1, "centre": 2}

@@ -148,10 +148,10 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int =
     priced = {c.name: values[c.name] for c in run.constraints}
     price = penalty(priced, run.weights)
     values["penalty"] = np.broadcast_to(price, len(scenes.image))
-    centre = values.pop("centre", None)
     result = asr_jax.summarise(values) | {"iwae_samples": run.evaluate.iwae_samples}
-    if centre is not None:
-        result |= off_centre(centre)
+    for ending in ("", REFINED):
+        off = off_centre(values["centre" + ending]) if "centre" + ending in values else {}
+        result |= {name + ending: value for name, value in off.items()}
     if refine:
         result["refine_steps"] = refine
     if run.model.config.count is None and all_counts(scenes) is not None:
