@@ -29,7 +29,9 @@ def mean(results: Results, columns: Sequence[str]) -> dict[str, float]:
     """name -> mean over the seeds that have it, rounded as it is shown; without what none has."""
     found = {name: [f[name] for f in results.finals.values() if name in f] for name in columns}
     return {
-        name: round(float(np.mean(values)), DIGITS[name]) for name, values in found.items() if values
+        name: round(float(np.mean(values)), DIGITS[name])
+        for name, values in found.items()
+        if values
     }
 
 
