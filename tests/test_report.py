@@ -296,6 +296,17 @@ def test_a_rate_that_one_seed_does_not_have_is_that_of_the_other(tmp_path, witho
     assert final["steps_per_second"] == 30.0 and final["steps_per_second_std"] is None
 
 
+def test_a_seed_that_finds_nothing_has_no_median_of_centres(tmp_path):
+    seeds(tmp_path, finished=(0, 1), centre=0.5, centre_off=0.25)
+    file = tmp_path / "seed0" / "final.json"
+    final = json.loads(file.read_text())
+    del final["centre"]
+    file.write_text(json.dumps(final | {"centre_off": 1.0}))
+    folders = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
+    final = report.finish_seeds("mnist13-asr", folders, tmp_path, {})
+    assert (final["centre"], final["centre_std"], final["centre_off"]) == (0.5, None, 0.625)
+
+
 def test_a_panel_shows_constraints_of_one_unit():
     run = from_config(colour_dsprites.get_config("asr"))
     history = [{"step": 4} | {constraint.name: 1.0 for constraint in run.constraints}]

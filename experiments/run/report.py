@@ -190,10 +190,12 @@ def finish_seeds(
     if finals:
         first = next(iter(finals.values()))
         final |= {name: first[name] for name in ("method", "data", "split", "images", "steps")}
-        # A seed that was resumed at its end has no steps a second: the mean is that of the others.
+        # A seed that was resumed at its end has no steps a second, and one that finds nothing no
+        # median of centres: the mean is that of the others.
         numbers = [n for row in finals.values() for n, v in row.items() if isinstance(v, float)]
         for metric in (n for n in dict.fromkeys(numbers) if not n.endswith("_stderr")):
-            values = [row[metric] for row in finals.values() if row[metric] is not None]
+            found = (row.get(metric) for row in finals.values())
+            values = [value for value in found if value is not None]
             final[metric] = float(np.mean(values))
             # Over seeds, of the population they are drawn from; one seed says nothing about it.
             final[f"{metric}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
