@@ -313,7 +313,7 @@ def test_a_panel_shows_constraints_of_one_unit():
     assert report.panels(run, history) == {
         "F of counts (nats)": ["number", "balance", "possible"],
         "F of boxes (pixels)": ["F6", "side"],
-        "F of what is not seen (objects)": ["visible"],
+        "F of what boxes show (objects)": ["visible"],
     }
 
 

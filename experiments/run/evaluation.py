@@ -25,6 +25,7 @@ OF_MASKS = ("mask_miou", "fg_ari")
 WATCHED = (*COLUMNS, "acc_elbo", *OF_MASKS)
 OF_REFINED = tuple(name + REFINED for name in ("nelbo", "se", "miou"))  # where it was asked for
 OF_COUNTS = ("possible", "number", "balance", "counted")  # constraints in nats
+OF_OBJECTS = ("visible", "snug")  # in objects; all others are in pixels
 HELD_OUT = "held_out_"  # before the name of a metric that was measured while training
 TINY = 1e-30  # least probability whose logarithm is taken
 OFF = 2.0  # pixels that a centre may be off
