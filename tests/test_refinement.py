@@ -281,7 +281,8 @@ def test_evaluate_measures_the_refined_posterior_beside_the_amortised_one(params
     )
     for name, value in plain.items():
         np.testing.assert_allclose(both[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
-    more = {name + "_refined" for name in ("nelbo", "se", "miou", "F1", "number", "possible")}
+    of_both = ("nelbo", "se", "miou", "centre", "F1", "number", "possible")
+    more = {name + "_refined" for name in of_both}
     assert set(both) - set(plain) == more
 
     scene = MODEL.reconstruct(params, IMAGES, refine=8, constraints=CONSTRAINTS)
