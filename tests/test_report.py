@@ -300,8 +300,7 @@ def test_a_seed_that_finds_nothing_has_no_median_of_centres(tmp_path):
     seeds(tmp_path, finished=(0, 1), centre=0.5, centre_off=0.25)
     file = tmp_path / "seed0" / "final.json"
     final = json.loads(file.read_text())
-    del final["centre"]
-    file.write_text(json.dumps(final | {"centre_off": 1.0}))
+    file.write_text(json.dumps(final | {"centre": None, "centre_off": 1.0}))
     folders = {seed: tmp_path / f"seed{seed}" for seed in (0, 1)}
     final = report.finish_seeds("mnist13-asr", folders, tmp_path, {})
     assert (final["centre"], final["centre_std"], final["centre_off"]) == (0.5, None, 0.625)
@@ -320,5 +319,5 @@ def test_a_panel_shows_constraints_of_one_unit():
 def test_how_far_centres_are_off_is_of_all_objects_by_hand():
     distances = np.array([[0.5, np.inf, -1], [1.0, 3.0, 0.25]])  # -1: no object
     assert evaluation.off_centre(distances) == {"centre": 1.0, "centre_off": 0.4}
-    assert evaluation.off_centre(np.full((3, 1), np.inf)) == {"centre_off": 1.0}
+    assert evaluation.off_centre(np.full((3, 1), np.inf)) == {"centre": None, "centre_off": 1.0}
     assert evaluation.off_centre(np.full((3, 1), -1.0)) == {}

@@ -27,12 +27,17 @@ HIGHER = {"acc", "miou", "mask_miou", "fg_ari"}  # is better
 
 def mean(results: Results, columns: Sequence[str]) -> dict[str, float]:
     """name -> mean over the seeds that have it, rounded as it is shown; without what none has."""
-    found = {name: [f[name] for f in results.finals.values() if name in f] for name in columns}
+    found = {name: of_seeds(results, name) for name in columns}
     return {
         name: round(float(np.mean(values)), DIGITS[name])
         for name, values in found.items()
         if values
     }
+
+
+def of_seeds(results: Results, name: str) -> list[float]:
+    """A measure of the seeds that have it."""
+    return [f[name] for f in results.finals.values() if f.get(name) is not None]
 
 
 def cell(values: Sequence[float], digits: int) -> str:

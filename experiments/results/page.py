@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.results.measures import DIGITS, HEADS, best, cell, mean
+from experiments.results.measures import DIGITS, HEADS, best, cell, mean, of_seeds
 from experiments.results.paper import COLUMNS, PAPER, PUBLISHED
 from experiments.results.rows import Row, Table
 from experiments.results.store import Results
@@ -67,7 +67,7 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
         cells += [str(config.train.epochs), _time(finals.values())]
         paper = {} if config.model.possible_counts else PAPER.get((row.data, config.method), {})
         for name in columns:
-            ours = cell([f[name] for f in finals.values() if name in f], DIGITS[name])
+            ours = cell(of_seeds(results[row], name), DIGITS[name])
             ours = f"**{ours}**" if ours and means[row][name] == first[name] else ours
             cells.append(ours)
             if name in of_paper:
@@ -136,7 +136,7 @@ def _details(table: Table, results: Mapping[Row, Results], columns: Sequence[str
 
 def _of_seed(final: Mapping, name: str) -> str:
     """A measure, and its standard error over images where it has one."""
-    if name not in final:
+    if final.get(name) is None:
         return ""
     error = final.get(f"{name}_stderr")
     plus = "" if error is None else f" ± {error:.{DIGITS[name]}f}"

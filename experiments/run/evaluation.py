@@ -160,19 +160,19 @@ def explanations(run: Run, scenes: Scenes, params: Any, seed: int, refine: int =
     return result
 
 
-def off_centre(distances: np.ndarray) -> dict[str, float]:
+def off_centre(distances: np.ndarray) -> dict[str, float | None]:
     """What the distances of `asr_jax.evaluate`, pixels [N, M], say of all objects together.
 
     Returns:
-      centre, their median, where more than half of the objects have a box; centre_off, the share
-      that is off by more than `OFF` pixels, or has none.
+      centre, their median, None unless more than half of the objects have a box; centre_off, the
+      share that is off by more than `OFF` pixels, or has none.
     """
     of_objects = distances[distances >= 0]
     if not of_objects.size:
         return {}
     median = float(np.median(of_objects))
-    median = {"centre": median} if np.isfinite(median) else {}
-    return median | {"centre_off": float((of_objects > OFF).mean())}
+    off = float((of_objects > OFF).mean())
+    return {"centre": median if np.isfinite(median) else None, "centre_off": off}
 
 
 def all_counts(scenes: Scenes) -> np.ndarray | None:

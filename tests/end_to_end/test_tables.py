@@ -55,7 +55,8 @@ def test_a_table_that_is_stopped_goes_on_and_is_not_run_twice(shared, tmp_path):
         final = json.loads((workdir / f"seed{seed}" / "final.json").read_text())
         assert json.loads((kept / "final.json").read_text()) == final  # embedded: in no folder
         assert final["hardware"].endswith(("CPU core", "CPU cores"))
-        assert f"| AIR-ASR | {seed} | {final['nelbo']:.1f} |" in page
+        nelbo = f"{final['nelbo']:.1f} ± {final['nelbo_stderr']:.1f}"
+        assert f"| AIR-ASR | {seed} | {nelbo} |" in page
     for end in ("", "-samples", "-curves", "-counts"):
         assert f"figures/mnist13{end}.png" in page
         assert (tmp_path / "figures" / f"mnist13{end}.png").stat().st_size > 5_000
