@@ -49,6 +49,11 @@ def latents_to_pixels(latents: Latents, canvas: tuple[int, int]) -> jax.Array:
     return to_pixels(centre(latents.shift), side(latents.scale), canvas)
 
 
+def middle(box: jax.Array) -> jax.Array:
+    """Boxes [..., 4] in pixels -> their centres (x, y) [..., 2] in pixels."""
+    return (box[..., :2] + box[..., 2:]) / 2
+
+
 def iou(a: jax.Array, b: jax.Array) -> jax.Array:
     """Intersection over union of boxes [..., 4] and [..., 4] (broadcast) -> [...].
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asr_jax import metrics, processes, random_keys
+from asr_jax import boxes, metrics, processes, random_keys
 from asr_jax.constraints.base import Constraint, check_constraints, statistics
 from asr_jax.distributions import CERTAIN
 from asr_jax.evaluation import map_batches
@@ -76,7 +76,7 @@ def describe(
     within = np.asarray(metrics.inside(box, count, canvas))
     exist = np.arange(box.shape[1]) < count[:, None]
     sides = (box[..., 2] - box[..., 0])[exist]
-    centres = ((box[..., :2] + box[..., 2:]) / 2)[exist] / np.array([canvas[1], canvas[0]])
+    centres = boxes.middle(box)[exist] / np.array([canvas[1], canvas[0]])
     column, row = np.clip((centres * PARTS).astype(int), 0, PARTS - 1).T
     places = np.bincount(row * PARTS + column, minlength=PARTS**2) / max(len(sides), 1)
     return {

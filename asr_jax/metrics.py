@@ -56,7 +56,7 @@ def centre_distance(
 
     def one(box, count, true_box, true_count):
         there, truly = jnp.arange(len(box)) < count, jnp.arange(len(true_box)) < true_count
-        apart = _centre(box)[:, None] - _centre(true_box)[None]
+        apart = boxes.middle(box)[:, None] - boxes.middle(true_box)[None]
         distance = jnp.sqrt(jnp.square(apart).sum(-1))  # [K, M]
         distance = jnp.where(there[:, None] & truly[None], distance, FAR)
         rows, columns = hungarian_algorithm(distance)
@@ -64,11 +64,6 @@ def centre_distance(
         return jnp.where(truly, jnp.where(matched < FAR, matched, jnp.inf), -1)
 
     return jax.vmap(one)(box, count, true_box, true_count)
-
-
-def _centre(box: jax.Array) -> jax.Array:
-    """Boxes [..., 4] -> their centres [..., 2]."""
-    return (box[..., :2] + box[..., 2:]) / 2
 
 
 def mask_iou(

@@ -1,4 +1,4 @@
-"""The constraint on what boxes show, against loops."""
+"""Constraints on what boxes show, against loops."""
 
 import jax
 import jax.numpy as jnp

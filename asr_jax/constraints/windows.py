@@ -1,4 +1,4 @@
-"""Constraints on what boxes show (neither is in the paper).
+"""Constraints on what boxes show (none is in the paper).
 
 `visible`: an object that counts shows itself. Constraints on counts can be met by objects that are
 transparent, or hidden behind others: nothing else says that they are there, and they cost next to

@@ -53,7 +53,7 @@ def page(
 def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside: Path) -> str:
     """A table of the page, what it says, and its figures."""
     of_paper = PAPER.get((table.name, "asr"), {})
-    columns = [*table.columns] or [name for name in COLUMNS if name in of_paper] + [*table.more]
+    columns = table.columns or [name for name in COLUMNS if name in of_paper]
     heads = ["", "seeds", "epochs", "time a seed"]
     for name in columns:
         heads += [HEADS[name], "*paper*"] if name in of_paper else [HEADS[name]]

@@ -50,14 +50,14 @@ class Table(NamedTuple):
     title: str
     rows: tuple[Row, ...]
     seeds: int | None = None  # how many its rows have; None: as many as are asked for
-    columns: tuple[str, ...] = ()  # measures; empty: those that the paper has, and `more`
-    more: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()  # measures; empty: those that the paper has
 
 
 METHODS = {"air": "AIR", "pprior": "AIR-pPrior", "asr": "AIR-ASR"}
 # What an ablation leaves out, by its name; F2 to F5 are an edge of the canvas each.
 R_NUM = {"number": ("number",), "balance": ("balance",)}
 OVERLAP = {"F1": ("F1",), "F2 to F5": ("F2", "F3", "F4", "F5"), "F6": ("F6",), "F7": ("F7",)}
+OF_OVERLAP = ("nelbo", "se", "miou", "centre", "centre_off")
 OF_COLOUR = ("nelbo", "acc", "se", "miou", "mask_miou", "fg_ari")
 
 
@@ -68,7 +68,7 @@ def _number(name: str, counts: str, *more: Row) -> Table:
 
 def _overlap(name: str, title: str) -> Table:
     rows = tuple(Row(label, name, argument) for argument, label in METHODS.items())
-    return Table(name, title, rows, more=("centre", "centre_off"))
+    return Table(name, title, rows, columns=OF_OVERLAP)
 
 
 def _colour(name: str, title: str, rows: Sequence[Row]) -> Table:
