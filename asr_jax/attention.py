@@ -16,7 +16,8 @@ from asr_jax.config import ModelConfig
 from asr_jax.networks import MLP, SMALL, extract_patches, patch_grid
 from asr_jax.types import Gaussian
 
-PATCH, STRIDE = 8, 6  # pixels; neighbouring patches share two rows or columns
+PATCH = 8  # pixels
+BLOCK = 32  # features of a place in a residual block
 MEAN_SHIFTS = 3  # moves of a proposed centre to the votes that are near it
 LITTLE = 0.01  # ink that is as good as none
 EDGE = 0.98  # a centre's largest coordinate: the shift of 1 is infinite
@@ -34,10 +35,14 @@ class Places:
 class PlaceEncoder(nn.Module):
     """Overlapping 8x8 patches, each with its eight neighbours: a place sees 20 pixels.
 
+    With residual blocks places are nearer to each other, and each block shows a place eight more
+    neighbours: 24 pixels of two blocks, and their neighbours'.
+
     All places share their networks, and vote for a centre relative to themselves, so that what is
     learned at one place holds at all. Only the summary for the LSTM sees all places at once.
     """
 
+    config: ModelConfig
     patch: tuple[int, ...] = (64, 16)
     features: int = 64
     few: int = 8  # numbers of a place in the summary
@@ -49,11 +54,18 @@ class PlaceEncoder(nn.Module):
         objects are -> the places, and a summary of them [B, summary].
         """
         batch, (height, width) = len(images), images.shape[-2:]
-        patches = extract_patches(images, PATCH, STRIDE)  # [B, R, C, 64] or [B, R, C, planes, 64]
+        apart = stride(self.config)
+        patches = extract_patches(images, PATCH, apart)  # [B, R, C, 64] or [B, R, C, planes, 64]
         bright = patches if images.ndim == 3 else patches[..., -1, :]
         patches = patches.reshape(*patches.shape[:3], -1)
-        around = _with_neighbours(MLP(self.patch, name="patch")(patches))
-        centres = jnp.asarray(place_centres((height, width)))  # [R, C, 2]
+        if self.config.encoder_blocks:
+            x = MLP((self.patch[0], BLOCK), name="patch")(patches)
+            for i in range(self.config.encoder_blocks):
+                x = x + Block(BLOCK, name=f"block_{i}")(x)
+            around = _with_neighbours(nn.LayerNorm(name="norm")(x))
+        else:
+            around = _with_neighbours(MLP(self.patch, name="patch")(patches))
+        centres = jnp.asarray(place_centres(self.config))  # [R, C, 2]
         where = MLP((self.features,), name="coordinates")(centres)
         where = nn.Dense(self.features, name="where")(where)
         x = nn.relu(nn.Dense(self.features, name="around")(around) + where[None])
@@ -61,7 +73,7 @@ class PlaceEncoder(nn.Module):
         x = x + nn.Dense(self.features, name="more")(more)
 
         offsets = nn.Dense(2, kernel_init=SMALL, name="vote")(x)  # in strides
-        step = 2 * STRIDE / np.array([[[[width, height]]]], np.float32)
+        step = 2 * apart / np.array([[[[width, height]]]], np.float32)
         votes = centres[None] + offsets * step
         ink = bright.mean(-1).reshape(batch, -1)
         ink = ink / (ink.max(-1, keepdims=True) + 1e-3)  # a black image has none
@@ -69,6 +81,21 @@ class PlaceEncoder(nn.Module):
         summary = MLP((self.summary,), name="summary")(few)
         x, votes = x.reshape(batch, -1, self.features), votes.reshape(batch, -1, 2)
         return Places(x, votes, ink), summary
+
+
+class Block(nn.Module):
+    """What a residual block adds: a 3x3 convolution of normalised features, and a dense layer.
+
+    As one product with a place's neighbours: a convolution's gradient is slow on CPUs.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, R, C, F] -> [B, R, C, F]."""
+        x = _with_neighbours(nn.LayerNorm(name="norm")(x))
+        return nn.Dense(self.features, name="out")(nn.relu(nn.Dense(self.features, name="in")(x)))
 
 
 @struct.dataclass
@@ -117,9 +144,9 @@ class Attention(nn.Module):
         return Look(centre, context, facts)
 
 
-def in_scope(places: Places, contrast: jax.Array, scope: jax.Array) -> Places:
+def in_scope(places: Places, contrast: jax.Array, scope: jax.Array, config: ModelConfig) -> Places:
     """Places with the ink that a scope [B, H, W] leaves of the contrast [B, H, W]."""
-    rows, columns = (_patch_means(length) for length in contrast.shape[1:])
+    rows, columns = (_patch_means(length, stride(config)) for length in config.canvas)
 
     def mean(images):  # of each patch
         return (rows @ images @ columns.T).reshape(len(images), -1)  # [B, P]
@@ -133,7 +160,7 @@ def left(places: Places, config: ModelConfig) -> jax.Array:
 
     All ink is in objects: that of a bright one of the side that the prior expects is 1.
     """
-    places_of_one = np.prod(half_side(config) * config.canvas[::-1] / STRIDE)
+    places_of_one = np.prod(half_side(config) * config.canvas[::-1] / stride(config))
     all_ink = places.ink.sum(-1) / places_of_one
     return jnp.log(jnp.stack([places.ink.max(-1), all_ink], axis=-1) + LITTLE)
 
@@ -171,21 +198,27 @@ def half_side(config: ModelConfig) -> np.ndarray:
     return np.array([side / width, side / height], np.float32)
 
 
-def place_centres(canvas: tuple[int, int]) -> np.ndarray:
-    """Where the patches of a canvas (H, W) have their centres: [R, C, 2], (x, y) in [-1, 1]."""
+def stride(config: ModelConfig) -> int:
+    """From one place to the next, pixels."""
+    return 4 if config.encoder_blocks else 6
+
+
+def place_centres(config: ModelConfig) -> np.ndarray:
+    """Where the patches of a canvas have their centres: [R, C, 2], (x, y) in [-1, 1]."""
+    apart = stride(config)
 
     def along(length):
-        places, before, _ = patch_grid(length, PATCH, STRIDE)
-        return 2 * (np.arange(places) * STRIDE + PATCH / 2 - before) / length - 1
+        places, before, _ = patch_grid(length, PATCH, apart)
+        return 2 * (np.arange(places) * apart + PATCH / 2 - before) / length - 1
 
-    y, x = np.meshgrid(along(canvas[0]), along(canvas[1]), indexing="ij")
+    y, x = np.meshgrid(*(along(length) for length in config.canvas), indexing="ij")
     return np.stack([x, y], -1).astype(np.float32)
 
 
-def _patch_means(length: int) -> np.ndarray:
+def _patch_means(length: int, apart: int) -> np.ndarray:
     """Weights of an edge's pixels in the mean of each patch: [places, length]."""
-    places, before, _ = patch_grid(length, PATCH, STRIDE)
-    first = np.arange(places)[:, None] * STRIDE - before
+    places, before, _ = patch_grid(length, PATCH, apart)
+    first = np.arange(places)[:, None] * apart - before
     pixels = np.arange(length)
     return np.float32((pixels >= first) & (pixels < first + PATCH)) / np.float32(PATCH)
 

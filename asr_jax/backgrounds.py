@@ -38,6 +38,20 @@ def median(images: jax.Array) -> jax.Array:
     return jnp.sort(some, axis=1)[:, middle]
 
 
+def noise(seen: jax.Array) -> jax.Array:
+    """How far a pixel's colour is from what it would be without noise, squared: [B].
+
+    Half the median squared distance of neighbours on a coarse grid, which edges do not change.
+
+    Args:
+      seen: planes [B, C + 1, H, W].
+    """
+    rows, columns = (np.arange(0, n - 1, -(-n // SAMPLE)) for n in seen.shape[2:])
+    lines = seen[:, :-1, rows]
+    apart = jnp.square(lines[..., columns + 1] - lines[..., columns]).sum(1)  # [B, rows, columns]
+    return jnp.sort(apart.reshape(len(seen), -1), axis=1)[:, len(rows) * len(columns) // 2] / 2
+
+
 def planes(images: jax.Array, median: jax.Array) -> jax.Array:
     """What the posterior sees: the channels, and last how far they are from the median.
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import gammaln
 
 from asr_jax import random_keys
 from asr_jax.compositing import canvases
@@ -105,6 +106,8 @@ def count_scores(
 ) -> jax.Array:
     """What speaks for each n: log p(n | z) + log p(x | z^{1..n}) + sum_{t <= n} gains_t.
 
+    Where objects lie over each other, minus log n!: see `orders`.
+
     Args:
       prior: along the sample z.
       log_p: [B, N] log p(x | z^{1..n}) for n in `config.counts`.
@@ -116,7 +119,17 @@ def count_scores(
     """
     of_n = jnp.pad(jnp.cumsum(gains, axis=1), [(0, 0), (1, 0)])  # [B, K+1], n = 0..K
     of_n = of_n + CountChain(prior.presence_logits).log_probs
-    return of_n[:, jnp.array(config.counts)] + log_p
+    return of_n[:, jnp.array(config.counts)] + log_p - orders(config)[None]
+
+
+def orders(config: ModelConfig) -> jax.Array:
+    """log n! for n in `config.counts`, where objects lie over each other, else 0: [N], nats.
+
+    The posterior sees which of the n! orders it is, and all are as likely before.
+    """
+    if config.compositing == "sum":
+        return jnp.zeros(len(config.counts))
+    return gammaln(jnp.array(config.counts) + 1.0)
 
 
 def elbo_terms(
@@ -193,7 +206,8 @@ def _marginal(posterior: Posterior, prior: Prior, log_p: jax.Array, config: Mode
     """Exact in n -> (E log p(x | z, n) [B], KL of the count [B], P(n >= t) [B, K])."""
     q_n, p_n = CountChain(posterior.presence_logits), CountChain(prior.presence_logits)
     q = jnp.exp(q_n.log_probs)[:, jnp.array(config.counts)]  # [B, N]
-    return jnp.sum(q * log_p, axis=1), q_n.kl_divergence(p_n), q_n.survival
+    kl_count = q_n.kl_divergence(p_n) + q @ orders(config)
+    return jnp.sum(q * log_p, axis=1), kl_count, q_n.survival
 
 
 def _concrete(posterior: Posterior, prior: Prior, light, images, config: ModelConfig):

@@ -1,14 +1,17 @@
 """From windows to canvases: objects are drawn, and come together with the background.
 
-With "sum" light adds up on black, as in the paper. With "over" earlier objects lie in front::
+With "sum" light adds up on black, as in the paper. With "over" nearer objects lie in front::
 
-    C_n = sum_{t <= n} s_t a_t colour_t + s_{n+1} background,  s_t = prod_{i < t} (1 - a_i)
+    C_n = sum_{t <= n} s_t a_t colour_t + prod_{t <= n} (1 - a_t) background
 
-so one pass gives the canvases of all n = 0..K. The scope s_t is what the first objects leave for
-later ones (Burgess et al. 2019), and nothing can be drawn over an object that is found already.
+Of an object the nearer ones leave its scope s_t = prod (1 - a_i) in sight. What lies in front of an
+object may be found before it or after, so depth is a latent, and not the order of the objects.
 """
 
 from __future__ import annotations
+
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +25,12 @@ def draw(windows: Windows, latents: Latents, canvas: tuple[int, int]) -> Layers:
     centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
     alpha = spatial.write(windows.alpha, centre, side, canvas)
     if windows.colour is None:
-        return Layers(alpha, alpha)
+        return Layers(alpha, alpha, latents.depth)
     if windows.colour.shape[-2:] == (1, 1):  # drawing each channel would take as long again
-        return Layers(alpha, alpha[:, :, None] * windows.colour)
+        return Layers(alpha, alpha[:, :, None] * windows.colour, latents.depth)
     light = windows.alpha[:, :, None] * windows.colour  # [B, K, C, h, w]
-    return Layers(alpha, spatial.write(light, centre[:, :, None], side[:, :, None], canvas))
+    light = spatial.write(light, centre[:, :, None], side[:, :, None], canvas)
+    return Layers(alpha, light, latents.depth)
 
 
 def canvases(layers: Layers, background: jax.Array | None, counts: tuple[int, ...]) -> jax.Array:
@@ -40,15 +44,18 @@ def canvases(layers: Layers, background: jax.Array | None, counts: tuple[int, ..
     Returns:
       [B, N, H, W], or [B, N, H, W, C] if objects have colours.
     """
-    if background is not None:
-        scope, light = jnp.ones_like(layers.alpha[:, 0, None]), jnp.zeros_like(background)
-        found = [background]
-        for t in range(max(counts)):
-            light = light + scope * layers.light[:, t]
-            scope = scope * (1 - layers.alpha[:, t, None])  # [B, 1, H, W]
-            found.append(light + scope * background)
-        return channels_last(jnp.stack([found[n] for n in counts], axis=1))
-    return channels_last(sums(layers.light, counts))
+    if background is None:
+        return channels_last(sums(layers.light, counts))
+    over, alpha = in_front(layers)[..., None, None], layers.alpha
+    scopes, rest, found = [], jnp.ones_like(alpha[:, 0]), [background]
+    for n in range(max(counts)):  # one more object: it hides some, and some hide it
+        scopes = [scope * (1 - over[:, n, t] * alpha[:, n]) for t, scope in enumerate(scopes)]
+        hidden = [1 - over[:, t, n] * alpha[:, t] for t in range(n)]
+        scopes.append(functools.reduce(operator.mul, hidden, jnp.ones_like(rest)))
+        rest = rest * (1 - alpha[:, n])
+        light = sum(scope[:, None] * layers.light[:, t] for t, scope in enumerate(scopes))
+        found.append(light + rest[:, None] * background)
+    return channels_last(jnp.stack([found[n] for n in counts], axis=1))
 
 
 def sums(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
@@ -60,10 +67,41 @@ def sums(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
     return totals[:, jnp.array(counts)]
 
 
-def scopes(alpha: jax.Array) -> jax.Array:
-    """What the objects before each leave in sight, prod_{i < t} (1 - a_i); alpha: [B, K, ...]."""
-    clear = jnp.cumprod(1 - alpha, axis=1)
-    return jnp.concatenate([jnp.ones_like(alpha[:, :1]), clear[:, :-1]], axis=1)
+def in_front(layers: Layers) -> jax.Array:
+    """Whether object i lies in front of object j: [B, K, K], 0 or 1."""
+    batch, steps = layers.alpha.shape[:2]
+    depth = jnp.zeros((batch, steps)) if layers.depth is None else layers.depth
+    one, other = depth[:, :, None], depth[:, None]
+    earlier = jnp.triu(jnp.ones((1, steps, steps), bool), 1)
+    return ((one < other) | ((one == other) & earlier)).astype(layers.alpha.dtype)
+
+
+def scopes(layers: Layers) -> jax.Array:
+    """What nearer objects leave in sight of each, prod (1 - a_i): [B, K, H, W]."""
+    over, alpha = in_front(layers)[..., None, None], layers.alpha
+    hidden = [1 - over[:, t] * alpha[:, t, None] for t in range(alpha.shape[1])]
+    return functools.reduce(operator.mul, hidden)
+
+
+def depths(alpha: jax.Array, apart: jax.Array, least: float) -> jax.Array:
+    """The order in which objects lie over each other, as colours say: [B, K], 0 is nearest.
+
+    Where two objects are both drawn, the one whose colour the image has is in front. If neither
+    fits better by `least`, the order of the objects decides. An object is as deep as the longest
+    chain of objects that lie over it. A fact: no gradients flow through it.
+
+    Args:
+      alpha: [B, K, H, W] of each object on the canvas.
+      apart: [B, K, H, W], the squared distance of a pixel's colour from the object's.
+      least: difference of the sums of these.
+    """
+    flat = alpha.reshape(*alpha.shape[:2], -1)  # [B, K, pixels]
+    misfit = flat @ (flat * apart.reshape(flat.shape)).mT  # [B, i, j]: of j, where both are drawn
+    over = (misfit - misfit.mT > least).astype(alpha.dtype)
+    depth = jnp.zeros(over.shape[:2])
+    for _ in range(over.shape[1] - 1):
+        depth = jnp.max(over * (depth[:, :, None] + 1), axis=1)
+    return jax.lax.stop_gradient(depth)
 
 
 def exist(layers: Layers, presence: jax.Array) -> Layers:
@@ -72,20 +110,19 @@ def exist(layers: Layers, presence: jax.Array) -> Layers:
     def scaled(x):
         return x * presence.reshape(presence.shape + (1,) * (x.ndim - 2))
 
-    return jax.tree.map(scaled, layers)
+    return layers.replace(alpha=scaled(layers.alpha), light=scaled(layers.light))
 
 
 def mask(layers: Layers, compositing: str) -> jax.Array:
     """What is seen at each pixel: 0 for the background, t for object t = 1..K -> [B, H, W].
 
-    That is what has the largest share. Over each other, an object's share is what earlier ones
+    That is what has the largest share. Over each other, an object's share is what nearer ones
     leave of its alpha. Where light adds up it is alpha, and the background has the rest of 1.
     """
     alpha = layers.alpha
     if compositing == "over":
-        scope = scopes(alpha)
-        rest = scope[:, -1:] * (1 - alpha[:, -1:])
-        shares = jnp.concatenate([rest, alpha * scope], axis=1)
+        rest = jnp.prod(1 - alpha, axis=1, keepdims=True)
+        shares = jnp.concatenate([rest, alpha * scopes(layers)], axis=1)
     else:
         rest = jnp.maximum(1 - alpha.sum(1, keepdims=True), 0)
         shares = jnp.concatenate([rest, alpha], axis=1)  # [B, 1 + K, H, W]

@@ -68,6 +68,9 @@ class ModelConfig:
     # alone, which sees "patches" or "raw" pixels.
     encoder: str = "attention"
     encoder_hidden: int = 0  # units of a dense layer after the patches; 0: none
+    # Residual blocks of 3x3 convolutions over attention's places, which are then 4 pixels apart and
+    # not 6. Where objects touch, and differ in colour alone, that is worth its time. 0: none.
+    encoder_blocks: int = 0
     look: float = 1.8  # side of what attention sees around a centre, in sides the prior expects
     # Side of a second glimpse, at the inferred centre, that the scale is inferred from; in sides
     # that the prior expects. 0: none, the scale sees what the LSTM sees.
@@ -109,6 +112,7 @@ class ModelConfig:
         _one_of(self, "estimator", ESTIMATORS)
         for field in ("max_objects", "window", "appearance", "lstm", "head", "encoder_hidden"):
             _whole_number(self, field)
+        _whole_number(self, "encoder_blocks")
         if self.count is not None:
             _whole_number(self, "count")
         _within(self, "max_objects", 1, MAX_OBJECTS)
@@ -135,6 +139,12 @@ class ModelConfig:
             raise ValueError(
                 f"encoder_hidden must be 0, or up to {MAX_SIZE} with encoder='patches', got "
                 f"{self.encoder_hidden} with encoder={self.encoder!r}: set it 0"
+            )
+        largest = 8 if self.encoder == "attention" else 0
+        if not 0 <= self.encoder_blocks <= largest:
+            raise ValueError(
+                "encoder_blocks must be 0, or up to 8 with encoder='attention', got "
+                f"{self.encoder_blocks} with encoder={self.encoder!r}: set it 0"
             )
         self._check_colour()
         self._check_prior()

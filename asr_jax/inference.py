@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from asr_jax import attention, backgrounds, boxes, spatial
-from asr_jax.appearance import Appearance, Cover, likeness
+from asr_jax.appearance import Appearance, Cover, Covered, depth, likeness
 from asr_jax.config import ModelConfig
 from asr_jax.distributions import bounded, known_presence, restrict
 from asr_jax.networks import (
@@ -51,6 +51,12 @@ def draw_noise(keys: jax.Array, config: ModelConfig) -> Noise:
     return jax.vmap(one)(keys)
 
 
+def draw_depth(keys: jax.Array, config: ModelConfig) -> jax.Array:
+    """Of samples of the prior, where every order is as likely; keys: [B] -> [B, K]."""
+    steps = (config.max_objects,)
+    return jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), steps))(keys)
+
+
 def no_noise(batch: int, config: ModelConfig) -> Noise:
     """Zeros: the latents are then the means of the posterior's Gaussians, step after step."""
     shape = (batch, config.max_objects)
@@ -74,6 +80,7 @@ class Box:
     shift: jax.Array
     scale: jax.Array
     scope: jax.Array | None  # [B, H, W]  what earlier objects leave in sight
+    covered: Covered | None  # where there is a scope
 
 
 class InferenceStep(nn.Module):
@@ -107,15 +114,15 @@ class InferenceStep(nn.Module):
 
         seen, start = h, {"initial": (0.0, 0.5)}
         if scope is not None:
-            places = attention.in_scope(places, backgrounds.bright(images), scope)
+            places = attention.in_scope(places, backgrounds.bright(images), scope, config)
             images = backgrounds.in_scope(images, scope)
         if places is not None:
             look = attention.Attention(config, name="attention")(h, places, explained)
             around = spatial.read(images, look.centre, config.look * expected, LOOK)
             if config.coloured:
-                around = jnp.concatenate(
-                    [around, likeness(around[:, :-1], around[:, -1])[:, None]], axis=1
-                )
+                rough = backgrounds.noise(images)
+                alike = likeness(around[:, :-1], around[:, -1], rough)
+                around = jnp.concatenate([around, alike], axis=1)
             around = MLP((LOOK_FEATURES,), name="look")(_flat(around))
             seen = jnp.concatenate([h, look.context, look.facts, around], axis=-1)
             start["kernel_init"] = SMALL  # what is proposed is good as it is
@@ -147,9 +154,10 @@ class InferenceStep(nn.Module):
         if places is not None:
             explained = explained + attention.explains(places, boxes.centre(shift), config)
         box = jnp.concatenate([shift, scale], axis=-1)
-        found = Box(logits, q_shift, q_scale, shift, scale, scope)
-        if self.cover is not None:
-            scope = scope * (1 - self.cover(images, shift, scale))
+        covered = None if self.cover is None else self.cover(images, shift, scale)
+        found = Box(logits, q_shift, q_scale, shift, scale, scope, covered)
+        if covered is not None:
+            scope = scope * (1 - covered.share)
         return (state, box, explained, scope), found
 
 
@@ -168,7 +176,7 @@ class Inference(nn.Module):
             median = backgrounds.median(images)  # [B, C]
             images = backgrounds.planes(images, median)  # [B, C + 1, H, W]
         if config.encoder == "attention":
-            places, features = attention.PlaceEncoder(name="places")(images)
+            places, features = attention.PlaceEncoder(config, name="places")(images)
             explained = jnp.zeros_like(places.ink)
         else:
             places, features, explained = None, encode_image(images, config), None
@@ -191,6 +199,7 @@ class Inference(nn.Module):
         appearance_of = Appearance(config, name="appearance")
         q_appearance = appearance_of(images, box.shift, box.scale, box.scope)
         appearance = _sample(q_appearance, noise.appearance)
+        deep = None if box.covered is None else depth(box.covered, config)
         q_background = background = None
         if config.background != "black":
             q_background = backgrounds.Encoder(config, name="background")(median, features)
@@ -209,7 +218,7 @@ class Inference(nn.Module):
             shift=box.q_shift,
             scale=box.q_scale,
             appearance=q_appearance,
-            latents=Latents(box.shift, box.scale, appearance, background),
+            latents=Latents(box.shift, box.scale, appearance, background, deep),
             background=q_background,
         )
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax import backgrounds, boxes, compositing, generative, inference, random_keys
-from asr_jax.appearance import Appearance, Cover
+from asr_jax.appearance import COVERS, Appearance, Cover, Covered, alike
 from asr_jax.batches import checked, in_batches
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, check_constraints, default_weights
@@ -93,6 +93,9 @@ class Model:
     def cover(self, params: Params) -> Cover | None:
         """What an object covers whose box is known, at its mean appearance; see `appearance.Cover`.
 
+        Of light that adds up, the share of it; else pixels that have the object's colour: what lies
+        in front of it, and is found later, stays in sight.
+
         None where no object lies over another.
         """
         if not self.config.scoped:
@@ -104,11 +107,14 @@ class Model:
             planes, shift, scale = jax.lax.stop_gradient((planes, shift[:, None], scale[:, None]))
             q = Appearance(self.config).apply(look, planes, shift, scale)
             latents = Latents(shift, scale, q.loc)
-            alpha = self._decoder.apply(params["decoder"], q.loc).alpha
-            alpha = compositing.draw(Windows(alpha), latents, self.config.canvas).alpha[:, 0]
-            if self.config.compositing == "over":
-                return alpha
-            return jnp.minimum(alpha / (backgrounds.bright(planes) + DARK), 1)  # of light
+            layers = self.layers(params, latents)
+            alpha, light = layers.alpha[:, 0], layers.light[:, 0]
+            if self.config.compositing == "sum":
+                return Covered(jnp.minimum(alpha / (backgrounds.bright(planes) + DARK), 1))
+            colour = light / (alpha[:, None] + DARK)  # [B, C, H, W]
+            apart = jnp.square(planes[:, :-1] - colour).sum(1)
+            noise = backgrounds.noise(planes)[:, None, None]
+            return Covered(alpha * alike(apart, COVERS, noise), alpha, apart)
 
         return cover
 
@@ -300,6 +306,8 @@ class Model:
         noise = inference.draw_noise(keys[:, 0], self.config)
         latents, prior = self._prior.apply(params["prior"], noise, method="sample")
         latents = latents.replace(background=noise.background)  # of N(0, 1)
+        if self.config.compositing == "over":
+            latents = latents.replace(depth=inference.draw_depth(keys[:, 1], self.config))
         log_probs = CountChain(prior.presence_logits).log_probs  # [B, K+1]
         return latents, prior, jax.vmap(jax.random.categorical)(keys[:, 1], log_probs)
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 
 from asr_jax import backgrounds, boxes, compositing, inference
-from asr_jax.appearance import Appearance, scopes
+from asr_jax.appearance import Appearance, depth, scopes
 from asr_jax.batches import checked, in_batches
 from asr_jax.bound import elbo_terms, exact
 from asr_jax.config import whole
@@ -153,15 +153,16 @@ def place(
     shift = posterior.shift.loc + posterior.shift.std * noise.shift  # [B, K, 2]
     scale = posterior.scale.loc + posterior.scale.std * noise.scale  # [B, K, 1]
     look = {"params": params["inference"]["params"]["appearance"]}
-    seen, scope, background = images, None, None
+    seen, scope, deep, background = images, None, None, None
     if model.config.coloured:
         seen = backgrounds.planes(images, backgrounds.median(images))
     if model.config.scoped:
-        scope = scopes(model.cover(params), seen, shift, scale)
+        scope, covered = scopes(model.cover(params), seen, shift, scale)
+        deep = depth(covered, model.config)
     if posterior.background is not None:
         background = posterior.background.loc + posterior.background.std * noise.background
     q = Appearance(model.config).apply(look, seen, shift, scale, scope)
-    latents = Latents(shift, scale, q.loc + q.std * noise.appearance, background)
+    latents = Latents(shift, scale, q.loc + q.std * noise.appearance, background, deep)
     return posterior.replace(appearance=q, latents=latents, windows=None)
 
 

@@ -39,6 +39,8 @@ class Latents:
     scale: jax.Array  # [B, K, 1]  sigmoid(scale) = side as a fraction of the shorter edge
     appearance: jax.Array  # [B, K, D]
     background: jax.Array | None = None  # [B, Z]; None where the background is black
+    # [B, K]  smaller is nearer, of equals the earlier; None: earlier objects lie in front
+    depth: jax.Array | None = None
 
 
 @struct.dataclass
@@ -56,6 +58,7 @@ class Layers:
 
     alpha: jax.Array  # [B, K, H, W]  how much of it is at a pixel
     light: jax.Array  # [B, K, H, W], or [B, K, C, H, W]: alpha times colour
+    depth: jax.Array | None = None  # [B, K]  as in `Latents`
 
 
 @struct.dataclass

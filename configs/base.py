@@ -118,6 +118,7 @@ def colour(config: ConfigDict, background: str) -> None:
     config.model.channels = 3
     config.model.background = "colour"
     config.model.compositing = "over"
+    config.model.encoder_blocks = 2
     config.model.likelihood = "gaussian"
     config.model.sigma = 0.2  # at 0.3 an object of which little is seen does not pay
     # With 1,000 counts were no better, and SE was worse (docs/method.md).

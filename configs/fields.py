@@ -56,6 +56,7 @@ def fields() -> ConfigDict:
     config.model.activation = "silu"
     config.model.head = 64
     config.model.encoder = "attention"
+    config.model.encoder_blocks = 0
     config.model.look = 1.8
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0

@@ -4,8 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.signal import correlate2d
 
-from asr_jax.attention import Attention, PlaceEncoder, Places, around, explains, place_centres
+from asr_jax.attention import (
+    Attention,
+    Block,
+    PlaceEncoder,
+    Places,
+    around,
+    explains,
+    place_centres,
+)
 from asr_jax.config import ModelConfig
 from asr_jax.types import Gaussian
 from tests.test_networks import SIZES, float64, randomised
@@ -16,12 +25,19 @@ def test_place_centres_are_those_of_the_patches(size):
     # 6 pixels cover 8, 14, 20, ...; what is too much is split, the odd one after.
     edges = {3: (1, 2), 7: (1, 0), 8: (1, 0), 12: (2, 1), 17: (3, 1), 50: (8, 0), 64: (11, 2)}
     (rows, top), (columns, left) = edges[size[0]], edges[size[1]]
-    got = place_centres(size)
+    got = place_centres(ModelConfig(canvas=size))
     assert got.shape == (rows, columns, 2)
     x, y = (np.moveaxis(got, -1, 0) + 1) / 2 * np.array([size[1], size[0]])[:, None, None]
     np.testing.assert_allclose(x[0], 6 * np.arange(columns) - left + 4, atol=1e-4)
     np.testing.assert_allclose(y[:, 0], 6 * np.arange(rows) - top + 4, atol=1e-4)
     assert np.ptp(x, axis=0).max() == np.ptp(y, axis=1).max() == 0
+
+
+def test_with_residual_blocks_places_are_four_pixels_apart():
+    got = place_centres(ModelConfig(canvas=(12, 64), encoder_blocks=1))  # 2 x 15 places
+    x, y = (np.moveaxis(got, -1, 0) + 1) / 2 * np.array([64, 12])[:, None, None]
+    np.testing.assert_allclose(x, np.broadcast_to(4 * np.arange(15) + 4, (2, 15)), atol=1e-4)
+    np.testing.assert_allclose(y[:, 0], [4, 8], atol=1e-4)
 
 
 def relu(x):
@@ -36,7 +52,8 @@ def test_place_encoder_equals_a_loop_over_places():
     height, width = 14, 26  # 2 x 4 places, no padding
     images = np.random.default_rng(1).uniform(size=(2, height, width))
     images[1] = 0  # a black image has no ink
-    encoder = PlaceEncoder(patch=(5, 3), features=4, few=2, summary=6)
+    config = ModelConfig(canvas=(height, width))
+    encoder = PlaceEncoder(config, patch=(5, 3), features=4, few=2, summary=6)
     variables = randomised(encoder.init(jax.random.key(0), jnp.float32(images)))
     got, summary = encoder.apply(variables, jnp.float32(images))
     params = float64(variables["params"])
@@ -66,6 +83,39 @@ def test_place_encoder_equals_a_loop_over_places():
         np.testing.assert_allclose(got.ink[b], ink.ravel() / (ink.max() + 1e-3), rtol=1e-5)
         expected = relu(dense(np.concatenate(few), params["summary"]["Dense_0"]))
         np.testing.assert_allclose(summary[b], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_block_is_a_convolution_of_normalised_features():
+    x = np.random.default_rng(2).normal(2, 3, (2, 4, 5, 6))
+    variables = randomised(Block(6).init(jax.random.key(0), jnp.float32(x)))
+    got = Block(6).apply(variables, jnp.float32(x))
+    params = float64(variables["params"])
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    normal = (x - mean) / np.sqrt(variance + 1e-6) * params["norm"]["scale"] + params["norm"][
+        "bias"
+    ]
+    kernel = params["in"]["kernel"].reshape(3, 3, 6, 6)  # rows, columns, in, out
+    wide = np.broadcast_to(params["in"]["bias"], x.shape).copy()
+    for of_in in range(6):
+        for out in range(6):
+            for b in range(2):
+                wide[b, ..., out] += correlate2d(
+                    normal[b, ..., of_in], kernel[:, :, of_in, out], mode="same"
+                )
+    np.testing.assert_allclose(got, dense(relu(wide), params["out"]), rtol=1e-4, atol=1e-4)
+
+
+def test_residual_blocks_show_a_place_what_is_farther_away():
+    """A pixel changes the features of places whose patch, or a neighbour's neighbour's, has it."""
+    canvas = (4, 84)  # 20 places in a row
+    config = ModelConfig(canvas=canvas, encoder_blocks=2)
+    encoder, images = PlaceEncoder(config), np.zeros((2, *canvas), np.float32)
+    images[1, :, 40:44] = 1  # in the patches of places 9 and 10
+    variables = randomised(encoder.init(jax.random.key(0), images))
+    (places, _), names = encoder.apply(variables, images), set(variables["params"])
+    assert {"block_0", "block_1"} < names and "block_2" not in names
+    changed = np.flatnonzero(np.abs(places.features[0] - places.features[1]).max(-1) > 1e-6)
+    np.testing.assert_array_equal(changed, np.arange(9 - 3, 10 + 3 + 1))
 
 
 CANVAS = (30, 40)

@@ -1,12 +1,14 @@
 """Colours, backgrounds, and objects that lie over each other: against float64 numpy and Pillow."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.special import expit, log_expit, logsumexp
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 from asr_jax import (
     ModelConfig,
@@ -20,7 +22,7 @@ from asr_jax import (
     iwae,
     refinement,
 )
-from asr_jax.appearance import Appearance, likeness, scopes
+from asr_jax.appearance import Appearance, Covered, likeness, scopes
 from asr_jax.backgrounds import enlarged, median, planes
 from asr_jax.bound import elbo_terms
 from asr_jax.images import check
@@ -74,6 +76,60 @@ def test_earlier_objects_lie_over_later_ones_and_the_background(channels):
         np.testing.assert_allclose(got[:, i], expected, rtol=1e-5)
 
 
+DEPTHS = np.array([[2.0, 0.0, 1.0], [0.5, 0.1, 0.1]])  # of equals, the earlier is in front
+NEAREST = np.array([[1, 2, 0], [1, 2, 0]])  # the objects of each image, by depth
+
+
+def test_nearer_objects_lie_in_front_whenever_they_were_found():
+    """Each image is painted from its background to the front, with the first n objects alone."""
+    alpha, colour, behind = random_layers()
+    light = alpha[:, :, None] * colour
+    layers = Layers(jnp.float32(alpha), jnp.float32(light), jnp.float32(DEPTHS))
+    got = compositing.canvases(layers, jnp.float32(behind), (0, 1, 2, 3))
+    scopes = np.asarray(compositing.scopes(layers))
+    mask = np.asarray(compositing.mask(layers, "over"))
+    for b, order in enumerate(NEAREST):
+        for n in range(4):
+            canvas = behind[b]
+            for t in reversed([t for t in order if t < n]):
+                canvas = light[b, t] + (1 - alpha[b, t]) * canvas
+            np.testing.assert_allclose(got[b, n], np.moveaxis(canvas, 0, -1), rtol=1e-5)
+        in_sight = [np.prod(1 - alpha[b, order[:i]], axis=0) for i in range(3)]
+        np.testing.assert_allclose(scopes[b, order], in_sight, rtol=1e-4)
+        share = np.concatenate(
+            [np.prod(1 - alpha[b], axis=0)[None], alpha[b, order] * np.stack(in_sight)]
+        )
+        np.testing.assert_array_equal(mask[b], np.r_[0, 1 + order][share.argmax(0)])
+
+
+def test_what_has_the_colour_of_the_image_lies_in_front():
+    """Squares in a row, each over the next, found in another order, and one that touches none."""
+    steps, canvas = 5, (4, 20)
+    colours = np.random.default_rng(9).random((steps, 3))
+    image, alpha = np.zeros((3, *canvas)), np.zeros((1, steps, *canvas))
+    front_to_back = [3, 0, 2, 1]
+    for place, t in enumerate(front_to_back):
+        alpha[0, t, :, 3 * place : 3 * place + 5] = 1  # two columns lie over the next
+    alpha[0, 4, :, 16:] = 1
+    for t in [4, *reversed(front_to_back)]:
+        image = np.where(alpha[0, t] == 1, colours[t][:, None, None], image)
+    apart = np.square(image[None] - colours[:, :, None, None]).sum(1)[None]
+    got = compositing.depths(jnp.float32(alpha), jnp.float32(apart), 0.01)
+    np.testing.assert_array_equal(got, [[1, 3, 2, 0, 0]])
+    alike = compositing.depths(jnp.float32(alpha), jnp.float32(apart), 1e3)  # nothing speaks for it
+    np.testing.assert_array_equal(alike, np.zeros((1, steps)))
+
+
+def test_samples_have_every_order_alike():
+    steps = MODEL.config.max_objects
+    keys = jax.random.split(jax.random.key(0), 600)
+    latents, *_ = MODEL.sample_latents(small_params(MODEL), keys)
+    orders, counts = np.unique(np.argsort(latents.depth, axis=1), axis=0, return_counts=True)
+    expected = 600 / math.factorial(steps)
+    assert len(orders) == math.factorial(steps)
+    assert np.square(counts - expected).sum() / expected < chi2.ppf(0.999, len(orders) - 1)
+
+
 def test_a_mask_shows_what_has_the_largest_share():
     alpha, *_ = random_layers()
     layers = Layers(jnp.float32(alpha), None)
@@ -117,6 +173,17 @@ def test_planes_are_channels_and_the_distance_from_the_median():
     np.testing.assert_allclose(got[:, 3], distance / (largest + 1e-3), rtol=1e-5)
 
 
+def test_noise_is_what_neighbours_differ_by_and_edges_are_not():
+    rng = np.random.default_rng(10)
+    flat = np.full((1, 3, 64, 64), 0.5)
+    flat[:, :, :, 20:40] = 0.9  # an edge on either side
+    noisy = flat + rng.normal(0, 0.1, flat.shape)
+    seen = np.concatenate([flat, noisy]), np.zeros((2, 1, 64, 64))
+    got = backgrounds.noise(jnp.float32(np.concatenate(seen, axis=1)))
+    assert got[0] == 0
+    np.testing.assert_allclose(got[1], 0.01 * chi2.median(3), rtol=0.15)  # of three channels
+
+
 def test_the_median_of_large_images_is_of_a_grid():
     image = np.zeros((1, 64, 64), np.float32)
     image[:, ::4, ::4] = 1  # the pixels that are looked at, and no others
@@ -128,9 +195,10 @@ def test_places_in_scope_have_the_ink_that_is_left_of_their_patches():
     contrast, scope = rng.random((2, 3, 20, 13))
     ink = rng.random((3, 3 * 2))  # 20 x 13 pixels: 3 x 2 places
     places = attention.Places(features=None, votes=None, ink=jnp.float32(ink))
-    got = attention.in_scope(places, jnp.float32(contrast), jnp.float32(scope))
+    config = ModelConfig(canvas=(20, 13))
+    got = attention.in_scope(places, jnp.float32(contrast), jnp.float32(scope), config)
     before, left = (
-        np.asarray(extract_patches(jnp.float32(x), attention.PATCH, attention.STRIDE)).mean(-1)
+        np.asarray(extract_patches(jnp.float32(x), attention.PATCH, 6)).mean(-1)
         for x in (contrast, contrast * scope)
     )
     expected = ink * (left / (before + 1e-3)).reshape(3, -1)
@@ -142,7 +210,7 @@ def test_what_is_left_is_the_largest_ink_and_all_of_it_in_objects():
     places = attention.Places(features=None, votes=None, ink=jnp.float32(ink))
     side = 12 * expit(MODEL.config.scale_prior[0])  # pixels, of a canvas of 12 x 12 or more
     assert min(CANVAS) == 12
-    objects = ink.sum(1) / (side / attention.STRIDE) ** 2
+    objects = ink.sum(1) / (side / 6) ** 2
     expected = np.log(np.stack([ink.max(1), objects], axis=1) + 0.01)
     np.testing.assert_allclose(attention.left(places, MODEL.config), expected, rtol=1e-5)
 
@@ -161,12 +229,16 @@ def test_what_has_the_colour_that_is_left_in_the_middle_is_alike(size):
     glimpses, ink = rng.random((2, 3, size, size)), rng.random((2, size, size))
     at = (np.arange(size) - (size - 1) / 2) / size
     near = np.exp(-(at[:, None] ** 2 + at**2) / (2 * 0.125**2))
-    expected = []
-    for glimpse, left in zip(glimpses, ink, strict=True):
-        colour = [np.average(plane, weights=left * near) for plane in glimpse]
-        apart = sum((plane - c) ** 2 for plane, c in zip(glimpse, colour, strict=True))
-        expected.append(np.exp(-apart / (2 * 0.2**2)))
-    got = likeness(jnp.float32(glimpses), jnp.float32(ink))
+    noise, expected = np.array([0.0, 0.05]), []
+    for glimpse, left, rough in zip(glimpses, ink, noise, strict=True):
+        start = weight = (left + 1e-6) * near
+        for width in (0.2, 0.1, 0.07, None):  # a mean colour, and then of what is like it
+            colour = [np.average(plane, weights=weight) for plane in glimpse]
+            apart = sum((plane - c) ** 2 for plane, c in zip(glimpse, colour, strict=True))
+            if width:
+                weight = start * (np.exp(-apart / (2 * (width**2 + rough))) + 1e-6)
+        expected.append([np.exp(-apart / (2 * (width**2 + rough))) for width in (0.2, 0.07)])
+    got = likeness(jnp.float32(glimpses), jnp.float32(ink), jnp.float32(noise))
     np.testing.assert_allclose(got, np.stack(expected), rtol=1e-3, atol=1e-5)
 
 
@@ -175,7 +247,8 @@ def test_what_looks_out_behind_another_object_is_alike_to_itself():
     colours[0, :, :18], colours[2, :, 18:] = 1, 1  # red in the middle, blue to its right
     everything, right = np.ones((24, 24), np.float32), np.zeros((24, 24), np.float32)
     right[:, 18:] = 1  # red is explained
-    got = np.stack([likeness(colours, ink) for ink in (everything, right, 0 * right)])
+    quiet = jnp.zeros(())
+    got = np.stack([likeness(colours, ink, quiet)[1] for ink in (everything, right, 0 * right)])
     red, blue = got[:, :, :18], got[:, :, 18:]
     np.testing.assert_allclose(red[[0, 2]], 1, atol=0.02)  # where nothing is left, the middle
     np.testing.assert_allclose(blue[1], 1, atol=0.02)
@@ -189,10 +262,11 @@ def test_scopes_are_what_objects_before_leave():
 
     def cover(planes, shift, scale):  # the shift says which object it is
         looks.append(planes)
-        return jnp.float32(alpha[:, int(shift[0, 0])])
+        return Covered(jnp.float32(alpha[:, int(shift[0, 0])]), alpha, 2 * alpha)
 
     shift = jnp.broadcast_to(jnp.arange(3.0)[None, :, None], (2, 3, 2))
-    got = scopes(cover, jnp.float32(seen), shift, jnp.zeros((2, 3, 1)))
+    got, covered = scopes(cover, jnp.float32(seen), shift, jnp.zeros((2, 3, 1)))
+    np.testing.assert_allclose(covered.share, alpha, rtol=1e-6)
     expected = np.stack([np.prod(1 - alpha[:, :t], axis=1) for t in range(3)], axis=1)
     np.testing.assert_allclose(got, expected, atol=1e-6)
     for t, planes_then in enumerate(looks):
@@ -230,6 +304,15 @@ def test_what_an_object_covers_no_later_one_sees():
     np.testing.assert_allclose(before[:, 1], after[:, 1], rtol=1e-5)
 
 
+def by_depth(layers, n):
+    """The layers of the first n objects, from the farthest to the nearest of each image."""
+    order = np.argsort(layers.depth[:, :n], axis=1, kind="stable")[:, ::-1]  # [B, n]
+    rows = np.arange(len(order))
+    return [
+        Layers(layers.alpha[rows, of], layers.light[rows, of]) for of in np.moveaxis(order, 1, 0)
+    ]
+
+
 def gaussian_log_p(images, canvas, sigma):
     return norm.logpdf(np.float64(images), canvas, sigma).reshape(len(images), -1).sum(1)
 
@@ -248,8 +331,8 @@ def parts(model, params, keys, images):
     found = []
     for n in range(layers.alpha.shape[1] + 1):
         canvas = behind
-        for t in reversed(range(n)):  # from the back to the front
-            canvas = layers.light[:, t] + (1 - layers.alpha[:, t, None]) * canvas
+        for layer in by_depth(layers, n):  # from the back to the front
+            canvas = layer.light + (1 - layer.alpha[:, None]) * canvas
         found.append(canvas)
     found = np.stack(found, axis=1)
     found = found[:, :, 0] if model.config.channels == 1 else np.moveaxis(found, 2, -1)
@@ -284,7 +367,7 @@ def test_the_elbo_has_a_background_in_float64(model):
     expected = np.zeros(BATCH)
     for n in range(log_q.shape[1]):
         log_x = gaussian_log_p(images, canvas[:, n], model.config.sigma)
-        of_n = log_x + gains[:, :n].sum(1) + log_p[:, n] - log_q[:, n]
+        of_n = log_x + gains[:, :n].sum(1) + log_p[:, n] - log_q[:, n] - np.log(math.factorial(n))
         expected += np.exp(log_q[:, n]) * of_n
     q = posterior.background
     kl_background = 0.5 * (q.std**2 + q.loc**2 - 1 - 2 * np.log(q.std)).sum(-1)
@@ -312,6 +395,7 @@ def test_importance_weights_have_a_background_in_float64():
             log_p[:, n]
             + ratio[:, :n].sum(1)
             + gaussian_log_p(images, canvas[:, n], MODEL.config.sigma)
+            - np.log(math.factorial(n))
             for n in range(log_p.shape[1])
         ]
         log_weights.append(logsumexp(of_n, axis=0) + behind)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asr_jax import ModelConfig, compositing, inference
-from asr_jax.appearance import Appearance, scopes
+from asr_jax.appearance import Appearance, Covered, scopes
 from asr_jax.types import Latents
 from tests.small import image_keys, small_images, small_model, small_params
 
@@ -18,7 +18,11 @@ def test_what_is_left_is_the_image_without_the_light_of_earlier_objects():
     params = small_params(MODEL)
     posterior = MODEL.posterior(params, image_keys(4), IMAGES)
     shift, scale = posterior.latents.shift, posterior.latents.scale
-    got = np.asarray(scopes(MODEL.cover(params), jnp.asarray(IMAGES), shift, scale), np.float64)
+
+    def left_in_sight(scale):
+        return scopes(MODEL.cover(params), jnp.asarray(IMAGES), shift, scale)[0]
+
+    got = np.asarray(left_in_sight(scale), np.float64)
     look = {"params": params["inference"]["params"]["appearance"]}
     left = np.float64(IMAGES)
     for t in range(shift.shape[1]):
@@ -30,8 +34,7 @@ def test_what_is_left_is_the_image_without_the_light_of_earlier_objects():
         assert np.asarray(light).max() > 0.1
         left = left - np.minimum(left * np.asarray(light, np.float64) / (left + 1e-3), left)
     # Nothing of it is a gradient's.
-    sides = jax.grad(lambda s: scopes(MODEL.cover(params), jnp.asarray(IMAGES), shift, s).sum())
-    np.testing.assert_array_equal(sides(scale), 0)
+    np.testing.assert_array_equal(jax.grad(lambda s: left_in_sight(s).sum())(scale), 0)
 
 
 def test_later_steps_look_at_what_is_left():
@@ -40,7 +43,7 @@ def test_later_steps_look_at_what_is_left():
 
     def found(taken):
         def cover(seen, shift, scale):
-            return jnp.full_like(seen, taken)
+            return Covered(jnp.full_like(seen, taken))
 
         module = inference.Inference(MODEL.config, cover)
         return module.apply(params["inference"], jnp.asarray(IMAGES), noise)

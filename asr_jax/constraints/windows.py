@@ -43,9 +43,10 @@ class Visible:
             )
 
     def __call__(self, posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
-        alpha = compositing.draw(posterior.windows, posterior.latents, canvas).alpha
+        layers = compositing.draw(posterior.windows, posterior.latents, canvas)
+        alpha = layers.alpha
         if self.over:
-            alpha = alpha * jax.lax.stop_gradient(compositing.scopes(alpha))
+            alpha = alpha * jax.lax.stop_gradient(compositing.scopes(layers))
         seen = alpha.sum((-2, -1))  # [B, K]
         exists = CountChain(posterior.presence_logits).survival
         return jnp.sum(exists * jnp.maximum(1 - seen / self.least, 0), axis=1)
