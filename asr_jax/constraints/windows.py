@@ -26,7 +26,7 @@ from asr_jax.types import Posterior
 class Visible:
     """F = E sum_i max(1 - v_i / least, 0) -> [B], objects, where v_i pixels of object i are seen.
 
-    Those are the sum of its alpha on the canvas, as far as earlier objects leave it in sight. What
+    Those are the sum of its alpha on the canvas, as far as nearer objects leave it in sight. What
     they leave is a fact, without a gradient: no object makes way for one that hides behind it.
 
     Raises:
@@ -34,7 +34,7 @@ class Visible:
     """
 
     least: float  # pixels
-    over: bool  # whether earlier objects lie over later ones, or light adds up
+    over: bool  # whether nearer objects lie over others, or light adds up
 
     def __post_init__(self):
         if not 0 < self.least < math.inf:
