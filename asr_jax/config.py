@@ -50,7 +50,7 @@ class ModelConfig:
     background: str = "black"
     background_code: int = 8  # Z: size of the code of an "image"
     background_size: int = 8  # pixels along the edges of that image, before it is enlarged
-    # How objects come together: light adds up ("sum"), or earlier ones lie "over" later ones.
+    # How objects come together: light adds up ("sum"), or nearer ones lie "over" others.
     compositing: str = "sum"
     # Where light adds up, objects may lie over each other: the posterior then looks at what earlier
     # ones leave of it, as it always does with "over".

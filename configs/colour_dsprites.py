@@ -22,6 +22,8 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.model.scale_prior = base.scale_prior(16.2, 64, 0.15)
     config.constraints.c_min, config.constraints.c_max = 8.0, 27.0
     config.constraints.side = 16.7
+    # Smaller than for digits: shapes lie over each other, and may differ little in colour.
+    config.model.sigma = 0.14
     config.model.window = 24  # the largest shape has 26 pixels
     config.constraints.visible = float(config.data.min_visible)
     config.constraints.tolerances.visible = base.TOLERANCES["visible"]

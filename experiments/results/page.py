@@ -85,7 +85,7 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
         parts += _figure(figures / f"{table.name}{end}.png", caption, beside)
     for row in table.rows:
         caption = (
-            f"{row.label}: image, explanation, masks, background, and the objects, front first."
+            f"{row.label}: image, explanation, masks, background, and the objects, one by one."
         )
         parts += _figure(figures / f"{row.name}-apart.png", caption, beside)
     return "\n".join([*parts, _details(table, results, columns)])
