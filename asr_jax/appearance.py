@@ -109,19 +109,6 @@ def alike(apart: jax.Array, width: float, noise: jax.Array) -> jax.Array:
     return jnp.exp(-apart / (2 * (width**2 + noise)))
 
 
-def misfit(alpha: jax.Array, apart: jax.Array) -> jax.Array:
-    """How far an object's colour is from the image's where it is drawn, squared: [B, 1, 1].
-
-    The geometric mean: what lies in front of some of it counts little.
-
-    Args:
-      alpha: [B, H, W].
-      apart: [B, H, W], squared distances.
-    """
-    logs = jnp.sum(alpha * jnp.log(apart + LITTLE), (1, 2)) / (alpha.sum((1, 2)) + LITTLE)
-    return jnp.exp(logs)[:, None, None]
-
-
 def scopes(
     cover: Cover, images: jax.Array, shift: jax.Array, scale: jax.Array
 ) -> tuple[jax.Array, Covered]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax import backgrounds, boxes, compositing, generative, inference, random_keys
-from asr_jax.appearance import COVERS, Appearance, Cover, Covered, alike, misfit
+from asr_jax.appearance import COVERS, Appearance, Cover, Covered, alike
 from asr_jax.batches import checked, in_batches
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, check_constraints, default_weights
@@ -113,7 +113,8 @@ class Model:
                 return Covered(jnp.minimum(alpha / (backgrounds.bright(planes) + DARK), 1))
             colour = light / (alpha[:, None] + DARK)  # [B, C, H, W]
             apart = jnp.square(planes[:, :-1] - colour).sum(1)
-            return Covered(alpha * alike(apart, COVERS, misfit(alpha, apart)), alpha, apart)
+            noise = backgrounds.noise(planes)[:, None, None]
+            return Covered(alpha * alike(apart, COVERS, noise), alpha, apart)
 
         return cover
 

@@ -17,6 +17,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config = base.inferred("colour-dsprites", "dsprites", (2, 3, 4, 5))
     base.colour(config, "grey")
     config.data.layout = "occluded"
+    config.train.epochs = 10
     config.data.scales = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     # Sides of 9 to 26 pixels, 16.7 on average.
     config.model.scale_prior = base.scale_prior(16.2, 64, 0.15)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.special import expit, log_expit, logsumexp
-from scipy.stats import chi2, gmean, norm
+from scipy.stats import chi2, norm
 
 from asr_jax import (
     ModelConfig,
@@ -22,7 +22,7 @@ from asr_jax import (
     iwae,
     refinement,
 )
-from asr_jax.appearance import Appearance, Covered, likeness, misfit, scopes
+from asr_jax.appearance import Appearance, Covered, likeness, scopes
 from asr_jax.backgrounds import enlarged, median, planes
 from asr_jax.bound import elbo_terms
 from asr_jax.images import check
@@ -253,19 +253,6 @@ def test_what_looks_out_behind_another_object_is_alike_to_itself():
     np.testing.assert_allclose(red[[0, 2]], 1, atol=0.02)  # where nothing is left, the middle
     np.testing.assert_allclose(blue[1], 1, atol=0.02)
     assert max(blue[[0, 2]].max(), red[1].max()) < 1e-3
-
-
-def test_a_misfit_is_a_geometric_mean_where_the_object_is_drawn():
-    rng = np.random.default_rng(11)
-    alpha, apart = rng.random((2, 4, 5, 6))
-    alpha[0, :, 3:] = 0  # pixels that are not looked at
-    expected = [gmean(a.ravel(), weights=w.ravel()) for a, w in zip(apart, alpha, strict=True)]
-    got = misfit(jnp.float32(alpha), jnp.float32(apart))
-    np.testing.assert_allclose(got[:, 0, 0], expected, rtol=1e-4)
-    few = np.full((1, 4, 5), 0.01)
-    few[:, :, 4] = 1.0  # a fifth lies behind something else
-    share = misfit(jnp.ones((1, 4, 5)), jnp.float32(few))
-    assert share < 0.03 < few.mean()
 
 
 def test_scopes_are_what_objects_before_leave():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.results.measures import DIGITS, HEADS, best, cell, mean, of_seeds
-from experiments.results.paper import COLUMNS, PAPER, PUBLISHED
+from experiments.results.paper import BEFORE, COLUMNS, PAPER, PUBLISHED
 from experiments.results.rows import Row, Table
 from experiments.results.store import Results
 from experiments.results.verdict import verdict
@@ -73,9 +73,13 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
             if name in of_paper:
                 cells.append(f"*{paper[name]}*" if name in paper else "")
         lines.append(cells)
-    for label, published in PUBLISHED.get(table.name, {}).items():
-        cells = [f"*{published[name]}*" if name in published else "" for name in columns]
-        lines.append([f"*{label}*", "*published*", "", "", *cells])
+    others = {
+        **{(f"{label}, before", "3"): of for label, of in BEFORE.get(table.name, {}).items()},
+        **{(label, "published"): of for label, of in PUBLISHED.get(table.name, {}).items()},
+    }
+    for (label, seeds), texts in others.items():
+        cells = [f"*{texts[name]}*" if name in texts else "" for name in columns]
+        lines.append([f"*{label}*", f"*{seeds}*", "", "", *cells])
     said = (
         textwrap.fill(text, 118, break_on_hyphens=False) + "\n"
         for text in verdict(table, results, columns)
