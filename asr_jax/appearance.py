@@ -118,13 +118,12 @@ def scopes(
 
     images: of `backgrounds.planes`, or grey; shift [B, K, 2] and scale [B, K, 1].
     """
-    scope, scopes, found = jnp.ones_like(backgrounds.bright(images)), [], []
+    scope, found = jnp.ones_like(backgrounds.bright(images)), []
     for t in range(shift.shape[1]):
-        scopes.append(scope)
         covered = cover(backgrounds.in_scope(images, scope), shift[:, t], scale[:, t])
-        found.append(covered)
+        found.append((scope, covered))
         scope = scope * (1 - covered.share)
-    return jnp.stack(scopes, axis=1), jax.tree.map(lambda *of: jnp.stack(of, axis=1), *found)
+    return jax.tree.map(lambda *of: jnp.stack(of, axis=1), *found)
 
 
 def depth(covered: Covered, config: ModelConfig) -> jax.Array | None:

@@ -35,8 +35,8 @@ class Places:
 class PlaceEncoder(nn.Module):
     """Overlapping 8x8 patches, each with its eight neighbours: a place sees 20 pixels.
 
-    With residual blocks places are nearer to each other, and each block shows a place eight more
-    neighbours: 24 pixels of two blocks, and their neighbours'.
+    With residual blocks places are nearer to each other, and each block shows a place its eight
+    neighbours once more: with two of them it sees 32 pixels.
 
     All places share their networks, and vote for a centre relative to themselves, so that what is
     learned at one place holds at all. Only the summary for the LSTM sees all places at once.
@@ -58,13 +58,11 @@ class PlaceEncoder(nn.Module):
         patches = extract_patches(images, PATCH, apart)  # [B, R, C, 64] or [B, R, C, planes, 64]
         bright = patches if images.ndim == 3 else patches[..., -1, :]
         patches = patches.reshape(*patches.shape[:3], -1)
-        if self.config.encoder_blocks:
-            x = MLP((self.patch[0], BLOCK), name="patch")(patches)
-            for i in range(self.config.encoder_blocks):
-                x = x + Block(BLOCK, name=f"block_{i}")(x)
-            around = _with_neighbours(nn.LayerNorm(name="norm")(x))
-        else:
-            around = _with_neighbours(MLP(self.patch, name="patch")(patches))
+        blocks = self.config.encoder_blocks
+        x = MLP((self.patch[0], BLOCK) if blocks else self.patch, name="patch")(patches)
+        for i in range(blocks):
+            x = x + Block(BLOCK, name=f"block_{i}")(x)
+        around = _with_neighbours(nn.LayerNorm(name="norm")(x) if blocks else x)
         centres = jnp.asarray(place_centres(self.config))  # [R, C, 2]
         where = MLP((self.features,), name="coordinates")(centres)
         where = nn.Dense(self.features, name="where")(where)

@@ -47,13 +47,13 @@ def canvases(layers: Layers, background: jax.Array | None, counts: tuple[int, ..
     if background is None:
         return channels_last(sums(layers.light, counts))
     over, alpha = in_front(layers)[..., None, None], layers.alpha
-    scopes, rest, found = [], jnp.ones_like(alpha[:, 0]), [background]
+    in_sight, rest, found = [], jnp.ones_like(alpha[:, 0]), [background]
     for n in range(max(counts)):  # one more object: it hides some, and some hide it
-        scopes = [scope * (1 - over[:, n, t] * alpha[:, n]) for t, scope in enumerate(scopes)]
+        in_sight = [scope * (1 - over[:, n, t] * alpha[:, n]) for t, scope in enumerate(in_sight)]
         hidden = [1 - over[:, t, n] * alpha[:, t] for t in range(n)]
-        scopes.append(functools.reduce(operator.mul, hidden, jnp.ones_like(rest)))
+        in_sight.append(functools.reduce(operator.mul, hidden, jnp.ones_like(rest)))
         rest = rest * (1 - alpha[:, n])
-        light = sum(scope[:, None] * layers.light[:, t] for t, scope in enumerate(scopes))
+        light = sum(scope[:, None] * layers.light[:, t] for t, scope in enumerate(in_sight))
         found.append(light + rest[:, None] * background)
     return channels_last(jnp.stack([found[n] for n in counts], axis=1))
 

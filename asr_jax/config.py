@@ -21,6 +21,7 @@ ACTIVATIONS = ("silu", "softplus")
 ESTIMATORS = ("marginal", "concrete")
 SCHEDULES = ("cosine", "constant")
 MAX_OBJECTS = 100  # steps of inference are unrolled: more would compile for hours
+MAX_BLOCKS = 8  # residual blocks: a place then sees all of a canvas of 80 pixels
 MAX_SIZE = 2**16  # of a layer or a window: the product of three still fits an index
 
 
@@ -110,9 +111,10 @@ class ModelConfig:
         _one_of(self, "compositing", COMPOSITINGS)
         _one_of(self, "likelihood", LIKELIHOODS)
         _one_of(self, "estimator", ESTIMATORS)
-        for field in ("max_objects", "window", "appearance", "lstm", "head", "encoder_hidden"):
+        for field in ("max_objects", "window", "appearance", "lstm", "head"):
             _whole_number(self, field)
-        _whole_number(self, "encoder_blocks")
+        for field in ("encoder_hidden", "encoder_blocks"):
+            _whole_number(self, field)
         if self.count is not None:
             _whole_number(self, "count")
         _within(self, "max_objects", 1, MAX_OBJECTS)
@@ -134,18 +136,16 @@ class ModelConfig:
         sizes = self.hidden if whole(self.hidden) else ()
         if not sizes or min(sizes) < 1 or max(sizes) > MAX_SIZE:
             raise ValueError(f"hidden needs sizes in 1..{MAX_SIZE}, got {self.hidden}")
-        largest = MAX_SIZE if self.encoder == "patches" else 0
-        if not 0 <= self.encoder_hidden <= largest:
-            raise ValueError(
-                f"encoder_hidden must be 0, or up to {MAX_SIZE} with encoder='patches', got "
-                f"{self.encoder_hidden} with encoder={self.encoder!r}: set it 0"
-            )
-        largest = 8 if self.encoder == "attention" else 0
-        if not 0 <= self.encoder_blocks <= largest:
-            raise ValueError(
-                "encoder_blocks must be 0, or up to 8 with encoder='attention', got "
-                f"{self.encoder_blocks} with encoder={self.encoder!r}: set it 0"
-            )
+        for field, encoder, largest in (
+            ("encoder_hidden", "patches", MAX_SIZE),
+            ("encoder_blocks", "attention", MAX_BLOCKS),
+        ):
+            value = getattr(self, field)
+            if not 0 <= value <= (largest if self.encoder == encoder else 0):
+                raise ValueError(
+                    f"{field} must be 0, or up to {largest} with encoder={encoder!r}, got "
+                    f"{value} with encoder={self.encoder!r}: set it 0"
+                )
         self._check_colour()
         self._check_prior()
         self._check_counts()

@@ -81,6 +81,12 @@ def test_configuration_errors_begin_with_the_field_and_name_value_and_rule(field
             {"encoder_hidden": 0},
         ),
         (
+            {"encoder_blocks": 2, "encoder": "patches"},
+            "encoder_blocks must be 0, or up to 8 with encoder='attention', got 2 with "
+            "encoder='patches': set it 0",
+            {"encoder_blocks": 0},
+        ),
+        (
             {"encoder_hidden": 8, "encoder": "raw"},
             "encoder_hidden must be 0, or up to 65536 with encoder='patches', got 8 with "
             "encoder='raw': set it 0",

@@ -73,13 +73,10 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
             if name in of_paper:
                 cells.append(f"*{paper[name]}*" if name in paper else "")
         lines.append(cells)
-    others = {
-        **{(f"{label}, before", "3"): of for label, of in BEFORE.get(table.name, {}).items()},
-        **{(label, "published"): of for label, of in PUBLISHED.get(table.name, {}).items()},
-    }
-    for (label, seeds), texts in others.items():
-        cells = [f"*{texts[name]}*" if name in texts else "" for name in columns]
-        lines.append([f"*{label}*", f"*{seeds}*", "", "", *cells])
+    for those, beside_label, seeds in ((BEFORE, ", before", "3"), (PUBLISHED, "", "published")):
+        for label, texts in those.get(table.name, {}).items():
+            cells = [f"*{texts[name]}*" if name in texts else "" for name in columns]
+            lines.append([f"*{label}{beside_label}*", f"*{seeds}*", "", "", *cells])
     said = (
         textwrap.fill(text, 118, break_on_hyphens=False) + "\n"
         for text in verdict(table, results, columns)
