@@ -7,7 +7,7 @@ from absl import flags
 
 from data_gen.paths import FIGURES, output
 from experiments.results import figures
-from experiments.run import finished, report
+from experiments.run import finished, printed
 from experiments.run.main import main
 
 OUT = flags.DEFINE_string(
@@ -27,7 +27,7 @@ def compare(arguments: list[str]) -> None:
     folders = finished.folders(arguments[1:])
     loaded = {label: finished.load(folder) for label, folder in folders.items()}
     explained, sampled = figures.side_by_side(loaded, SCENES.value, REFINE.value)
-    print(report.columns({label: report.cells(one.final) for label, one in loaded.items()}))
+    print(printed.columns({label: printed.cells(one.final) for label, one in loaded.items()}))
     explained.savefig(out, dpi=160)
     sampled.savefig(beside, dpi=160)
     print(f"Wrote {out} and {beside}")

@@ -12,7 +12,7 @@ from absl import flags
 
 from asr_jax import pretrained
 from data_gen.paths import user_path
-from experiments.run import finished, report
+from experiments.run import finished, printed, report
 from experiments.run.main import main
 from experiments.run.workdir import write_json
 
@@ -33,13 +33,13 @@ def measure_again(arguments: list[str]) -> None:
         one = finished.pretrained(name, user_path(FOLDER.value, "--folder"))
         lines = {"measured": finished.measured(one, REFINE.value), "on record": one.final}
         print(f"\n{name}: {one.run.name}, seed {one.seed}")
-        print(report.columns({k: report.cells(v) for k, v in lines.items()}), flush=True)
+        print(printed.columns({k: printed.cells(v) for k, v in lines.items()}), flush=True)
     if PRETRAINED.value and not arguments[1:]:
         return
     for folder in finished.folders(arguments[1:]).values():
         final = finished.measured(finished.load(folder), REFINE.value)
         write_json(folder / "final.json", final)
-        print(report.table(final, {}), flush=True)
+        print(printed.table(final, {}), flush=True)
     for name in arguments[1:]:
         update_seeds(user_path(name, "a run's folder"))
 

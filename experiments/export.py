@@ -9,7 +9,7 @@ from absl import flags
 
 from asr_jax import pretrained
 from data_gen.paths import output
-from experiments.run import finished, report, workdir
+from experiments.run import finished, printed, workdir
 from experiments.run.main import main
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A finished run; of several seeds, one's folder.")
@@ -29,8 +29,8 @@ def export(_) -> None:
     config = workdir.portable_config(workdir.read_config(folder))
     kept = pretrained.Pretrained(one.run.model, params, config, workdir.portable(final))
     pretrained.save_pretrained(NAME.value, kept, out.parent)
-    rows = {"single precision": report.cells(one.final), "as kept": report.cells(kept.final)}
-    print(report.columns(rows))
+    rows = {"single precision": printed.cells(one.final), "as kept": printed.cells(kept.final)}
+    print(printed.columns(rows))
     size = out.stat().st_size / 2**20
     print(f"Wrote {NAME.value}.npz ({size:.1f} MiB) and {NAME.value}.json to {out.parent}")
 

@@ -28,7 +28,7 @@ from asr_jax.bound import elbo_terms
 from asr_jax.images import check
 from asr_jax.networks import extract_patches
 from asr_jax.types import Latents, Layers, Windows
-from experiments.run.report import taken_apart
+from experiments.run.drawings import taken_apart
 from tests.small import BATCH, CANVAS, image_keys, small_model, small_params
 
 SETTINGS = dict(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import colour_dsprites, mnist3, mnist13
-from experiments.run import evaluation, multipliers, report
+from experiments.run import drawings, evaluation, multipliers, printed, report
 from experiments.run.from_config import from_config
 from experiments.run.train import Trained
 from tests.test_data import scenes_of
@@ -53,7 +53,7 @@ def test_by_count_is_a_row_of_the_confusion_matrix_and_the_mean_posterior():
 
 def test_columns_are_aligned_and_a_missing_cell_is_a_dash():
     rows = {"this run": {"acc": "0.98", "nelbo": "205.6 ± 1.6"}, "paper": {"nelbo": "337.3"}}
-    assert report.columns(rows).splitlines() == [
+    assert printed.columns(rows).splitlines() == [
         "          nelbo        acc ",
         "this run  205.6 ± 1.6  0.98",
         "paper     337.3        –   ",
@@ -62,7 +62,7 @@ def test_columns_are_aligned_and_a_missing_cell_is_a_dash():
 
 def test_refined_metrics_stand_beside_the_amortised_ones():
     final = {name: 1.0 for name in ("tidy", "miou_refined", "nelbo", "nelbo_refined", "F1_refined")}
-    cells = report.cells(final | {f"{name}_stderr": 0.5 for name in final})
+    cells = printed.cells(final | {f"{name}_stderr": 0.5 for name in final})
     assert list(cells) == ["nelbo", "nelbo_refined", "miou_refined", "tidy"]
     more = VALUES | {"nelbo_refined": VALUES["nelbo"] - 1}
     assert evaluation.by_count(more, PROBS, TRUE)["1"]["nelbo_refined"] == 19.0
@@ -71,7 +71,7 @@ def test_refined_metrics_stand_beside_the_amortised_ones():
 def test_the_table_says_what_was_inferred_for_each_true_count():
     final = {"name": "mnist13-asr", "images": 5, "split": "test", "acc": 0.6, "acc_stderr": 0.2}
     final["counts"] = evaluation.by_count(VALUES, PROBS, TRUE)
-    lines = report.table(final, {"acc": "0.96 ± 0.00"}).splitlines()
+    lines = printed.table(final, {"acc": "0.96 ± 0.00"}).splitlines()
     assert lines[1] == "mnist13-asr, 5 test scenes"
     assert lines[3] == "this run  0.600 ± 0.200" and lines[4] == "paper     0.96 ± 0.00  "
     assert lines[-2] == "2 scenes of 1: nelbo 20.000, acc 0.500; inferred {1: 1, 3: 1}"
@@ -188,21 +188,21 @@ def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(finish, recwarn, tmp
 def test_learning_curves_show_held_out_scenes_beside_training():
     history = [{"step": 4, "nelbo": 1.0, "kl_count": 1.0, "kl_scale": 1.0, "number": 1.0}]
     run = from_config(mnist13.get_config("asr"))
-    assert report.panels(run, history) == {
+    assert drawings.panels(run, history) == {
         "negative ELBO (nats)": ["nelbo"],
         "KL (nats)": ["kl_count", "kl_scale"],
         "F of counts (nats)": ["number"],
     }
     history[0] |= {"held_out_nelbo": 1.0, "held_out_miou": 0.5, "held_out_acc": 1.0}
-    shown = report.panels(run, history)
+    shown = drawings.panels(run, history)
     assert shown["negative ELBO (nats)"] == ["nelbo", "held_out_nelbo"]
-    assert shown[report.SHARES] == ["held_out_acc", "held_out_miou"]
+    assert shown[drawings.SHARES] == ["held_out_acc", "held_out_miou"]
     history[0] |= {"held_out_acc_elbo": 1.0, "count_gap": 0.0}
     for weight in (0.0, 2.0):  # what is not trained with is 0 all the time
         config = mnist13.get_config("asr")
         config.model.count_gap_weight = weight
-        shown = report.panels(from_config(config), history)
-        assert shown[report.SHARES] == ["held_out_acc", "held_out_acc_elbo", "held_out_miou"]
+        shown = drawings.panels(from_config(config), history)
+        assert shown[drawings.SHARES] == ["held_out_acc", "held_out_acc_elbo", "held_out_miou"]
         assert ("count_gap" in shown["KL (nats)"]) == (weight > 0)
 
 
@@ -309,7 +309,7 @@ def test_a_seed_that_finds_nothing_has_no_median_of_centres(tmp_path):
 def test_a_panel_shows_constraints_of_one_unit():
     run = from_config(colour_dsprites.get_config("asr"))
     history = [{"step": 4} | {constraint.name: 1.0 for constraint in run.constraints}]
-    assert report.panels(run, history) == {
+    assert drawings.panels(run, history) == {
         "F of counts (nats)": ["number", "balance", "possible"],
         "F of boxes (pixels)": ["F6", "side"],
         "F of what boxes show (objects)": ["visible"],

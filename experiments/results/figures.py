@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import asr_jax
 from asr_jax import charts, plots
 from experiments.results import rows, store
-from experiments.run import finished, report
+from experiments.run import drawings, finished
 from experiments.run.evaluation import samples
 from experiments.run.finished import Finished
 
@@ -106,7 +106,7 @@ def draw(table: rows.Table, runs_folder: Path, results: Path, figures: Path) -> 
 def taken_apart(one: Finished, row: rows.Row) -> Figure:
     """What the first held-out scenes are made of."""
     images = finished.scenes(one).test.image[:SHOWN] / np.float32(255)
-    return report.taken_apart(one.run.model, one.params, images, f"{row.label}: held-out scenes")
+    return drawings.taken_apart(one.run.model, one.params, images, f"{row.label}: held-out scenes")
 
 
 def _run(row: rows.Row, finals: Mapping[int, dict], runs_folder: Path) -> Finished | None:
