@@ -129,17 +129,27 @@ class Attention(nn.Module):
         logits = jnp.einsum("bpf,bf->bp", places.features, query) * features**-0.5
         logits = logits + bright * places.ink - known * explained
         logits = logits - jax.lax.stop_gradient(places.votes) @ order
-        attention = nn.softmax(logits)  # [B, P]
+        centre = _start(logits, places, self.config)
         for _ in range(MEAN_SHIFTS):
+            attention = nn.softmax(logits - distance(places, centre, self.config))  # [B, P]
             centre = jnp.einsum("bp,bpc->bc", attention, places.votes)
-            attention = nn.softmax(logits - distance(places, centre, self.config))
-        centre = jnp.einsum("bp,bpc->bc", attention, places.votes)
         apart = jnp.abs(places.votes - centre[:, None]) / half_side(self.config)[None, None]
         facts = jnp.concatenate([apart, jnp.stack([places.ink, explained], -1)], axis=-1)
         context, facts = (
             jnp.einsum("bp,bpf->bf", attention, of_places) for of_places in (places.features, facts)
         )
         return Look(centre, context, facts)
+
+
+def _start(logits: jax.Array, places: Places, config: ModelConfig) -> jax.Array:
+    """Where the mean shift begins: [B, 2].
+
+    The mean of all votes; or, where objects touch and it is often between two, that of one place.
+    """
+    if not config.scoped:
+        return jnp.einsum("bp,bpc->bc", nn.softmax(logits), places.votes)
+    best = jnp.argmax(logits, axis=1)[:, None, None]
+    return jnp.take_along_axis(places.votes, best, axis=1)[:, 0]
 
 
 def in_scope(places: Places, contrast: jax.Array, scope: jax.Array, config: ModelConfig) -> Places:

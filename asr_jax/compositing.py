@@ -10,8 +10,7 @@ object may be found before it or after, so depth is a latent, and not the order 
 
 from __future__ import annotations
 
-import functools
-import operator
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +18,22 @@ import jax.numpy as jnp
 from asr_jax import boxes, spatial
 from asr_jax.types import Latents, Layers, Windows
 
+TINY = 1e-6  # alpha of pixels where there is nothing, whose colour is black
+
 
 def draw(windows: Windows, latents: Latents, canvas: tuple[int, int]) -> Layers:
     """Each object in its box on an empty canvas (H, W)."""
     centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
     alpha = spatial.write(windows.alpha, centre, side, canvas)
-    if windows.colour is None:
-        return Layers(alpha, alpha, latents.depth)
-    if windows.colour.shape[-2:] == (1, 1):  # drawing each channel would take as long again
-        return Layers(alpha, alpha[:, :, None] * windows.colour, latents.depth)
-    light = windows.alpha[:, :, None] * windows.colour  # [B, K, C, h, w]
+    colour = windows.colour
+    if colour is None or colour.shape[-2:] == (
+        1,
+        1,
+    ):  # each channel would take as long
+        return Layers(alpha, colour, latents.depth)
+    light = windows.alpha[:, :, None] * colour  # [B, K, C, h, w]
     light = spatial.write(light, centre[:, :, None], side[:, :, None], canvas)
-    return Layers(alpha, light, latents.depth)
+    return Layers(alpha, light / (alpha[:, :, None] + TINY), latents.depth)
 
 
 def canvases(layers: Layers, background: jax.Array | None, counts: tuple[int, ...]) -> jax.Array:
@@ -46,16 +49,40 @@ def canvases(layers: Layers, background: jax.Array | None, counts: tuple[int, ..
     """
     if background is None:
         return channels_last(sums(layers.light, counts))
-    over, alpha = in_front(layers)[..., None, None], layers.alpha
-    in_sight, rest, found = [], jnp.ones_like(alpha[:, 0]), [background]
-    for n in range(max(counts)):  # one more object: it hides some, and some hide it
-        in_sight = [scope * (1 - over[:, n, t] * alpha[:, n]) for t, scope in enumerate(in_sight)]
-        hidden = [1 - over[:, t, n] * alpha[:, t] for t in range(n)]
-        in_sight.append(functools.reduce(operator.mul, hidden, jnp.ones_like(rest)))
-        rest = rest * (1 - alpha[:, n])
-        light = sum(scope[:, None] * layers.light[:, t] for t, scope in enumerate(in_sight))
-        found.append(light + rest[:, None] * background)
-    return channels_last(jnp.stack([found[n] for n in counts], axis=1))
+    objects = one_by_one(layers)
+    return channels_last(jnp.stack([over(objects[:n], background) for n in counts], axis=1))
+
+
+def over(objects: Sequence[Layers], background: jax.Array) -> jax.Array:
+    """Objects of `one_by_one` over each other and a background: [B, C, H, W], as this has."""
+    canvas, rest = 0.0, jnp.ones_like(background[:, 0])
+    for one, scope in zip(objects, in_sight(objects), strict=True):
+        share = (scope * one.alpha)[:, None]  # of one channel, as long as can be: faster
+        canvas = canvas + (share if one.colour is None else share * one.colour)
+        rest = rest * (1 - one.alpha)
+    return canvas + rest[:, None] * background
+
+
+def one_by_one(layers: Layers) -> list[Layers]:
+    """Each object of layers [B, K, ...] by itself, [B, ...]."""
+    if layers.depth is None:
+        layers = layers.replace(depth=jnp.zeros(layers.alpha.shape[:2]))
+    objects = zip(*(jnp.unstack(leaf, axis=1) for leaf in jax.tree.leaves(layers)), strict=True)
+    return [jax.tree.structure(layers).unflatten(one) for one in objects]
+
+
+def in_sight(objects: Sequence[Layers]) -> list[jax.Array]:
+    """What nearer objects leave in sight of each, prod (1 - a_i): [B, H, W], of `one_by_one`."""
+
+    def scope(t, one):
+        left = jnp.ones_like(one.alpha)
+        for i, other in enumerate(objects):
+            if i != t:  # of equals the earlier is in front
+                nearer = other.depth <= one.depth if i < t else other.depth < one.depth
+                left = left * (1 - nearer.astype(left.dtype)[:, None, None] * other.alpha)
+        return left
+
+    return [scope(t, one) for t, one in enumerate(objects)]
 
 
 def sums(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
@@ -67,20 +94,9 @@ def sums(objects: jax.Array, counts: tuple[int, ...]) -> jax.Array:
     return totals[:, jnp.array(counts)]
 
 
-def in_front(layers: Layers) -> jax.Array:
-    """Whether object i lies in front of object j: [B, K, K], 0 or 1."""
-    batch, steps = layers.alpha.shape[:2]
-    depth = jnp.zeros((batch, steps)) if layers.depth is None else layers.depth
-    one, other = depth[:, :, None], depth[:, None]
-    earlier = jnp.triu(jnp.ones((1, steps, steps), bool), 1)
-    return ((one < other) | ((one == other) & earlier)).astype(layers.alpha.dtype)
-
-
 def scopes(layers: Layers) -> jax.Array:
-    """What nearer objects leave in sight of each, prod (1 - a_i): [B, K, H, W]."""
-    over, alpha = in_front(layers)[..., None, None], layers.alpha
-    hidden = [1 - over[:, t] * alpha[:, t, None] for t in range(alpha.shape[1])]
-    return functools.reduce(operator.mul, hidden)
+    """`in_sight` of layers [B, K, ...]: [B, K, H, W]."""
+    return jnp.stack(in_sight(one_by_one(layers)), axis=1)
 
 
 def depths(alpha: jax.Array, apart: jax.Array, least: float) -> jax.Array:
@@ -107,10 +123,7 @@ def depths(alpha: jax.Array, apart: jax.Array, least: float) -> jax.Array:
 def exist(layers: Layers, presence: jax.Array) -> Layers:
     """Layers as far as their objects exist, by presence [B, K] in [0, 1]."""
 
-    def scaled(x):
-        return x * presence.reshape(presence.shape + (1,) * (x.ndim - 2))
-
-    return layers.replace(alpha=scaled(layers.alpha), light=scaled(layers.light))
+    return layers.replace(alpha=layers.alpha * presence[:, :, None, None])
 
 
 def mask(layers: Layers, compositing: str) -> jax.Array:

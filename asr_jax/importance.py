@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax import random_keys
-from asr_jax.bound import LATENTS, count_scores
-from asr_jax.compositing import canvases
+from asr_jax.bound import LATENTS, count_scores, log_likelihoods
 from asr_jax.distributions import log_prob
-from asr_jax.generative import log_likelihood, standard
+from asr_jax.generative import standard
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params
 
@@ -57,7 +56,7 @@ def _iwae(params, key, images, *, model, samples):
             for name in LATENTS
         )
         layers, behind = model.layers(params, latents), model.background(params, latents)
-        log_p = log_likelihood(to_float(images), canvases(layers, behind, config.counts), config)
+        log_p = log_likelihoods(to_float(images), layers, behind, config)
         log_w = jax.nn.logsumexp(count_scores(prior, log_p, ratios, config), axis=1)
         if posterior.background is not None:
             z = latents.background

@@ -57,8 +57,14 @@ class Layers:
     """Each object alone on its canvas."""
 
     alpha: jax.Array  # [B, K, H, W]  how much of it is at a pixel
-    light: jax.Array  # [B, K, H, W], or [B, K, C, H, W]: alpha times colour
+    # [B, K, C, H, W], or [B, K, C, 1, 1] where it is the same everywhere; None: white
+    colour: jax.Array | None = None
     depth: jax.Array | None = None  # [B, K]  as in `Latents`
+
+    @property
+    def light(self) -> jax.Array:
+        """Alpha times colour: [B, K, C, H, W], or [B, K, H, W] of what is white."""
+        return self.alpha if self.colour is None else self.alpha[..., None, :, :] * self.colour
 
 
 @struct.dataclass

@@ -1,5 +1,7 @@
 """Attention over places against plain loops in float64, and what it does before any training."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,6 +123,7 @@ def test_residual_blocks_show_a_place_what_is_farther_away():
 CANVAS = (30, 40)
 CONFIG = ModelConfig(canvas=CANVAS, scale_prior=(-0.4, 0.1))
 ATTENTION = Attention(CONFIG)
+TOUCHING = Attention(dataclasses.replace(CONFIG, overlap=True))
 HALF = 30 / (1 + np.exp(0.4)) / 2  # pixels, half the side that the prior expects
 
 
@@ -138,24 +141,27 @@ def closeness(votes, centre):
     return np.exp(-np.square(pixels / HALF).sum(-1) / 2)
 
 
-def test_attention_equals_float64_numpy():
+@pytest.mark.parametrize("module", [ATTENTION, TOUCHING])
+def test_attention_equals_float64_numpy(module):
     places, explained = some_places(), np.random.default_rng(1).uniform(size=(2, 6))
     h = np.random.default_rng(2).normal(size=(2, 5))
     inputs = jax.tree.map(jnp.float32, (h, places, explained))
-    variables = ATTENTION.init(jax.random.key(0), *inputs)
+    variables = module.init(jax.random.key(0), *inputs)
     variables = jax.tree.map(jnp.add, variables, randomised(variables))
-    got = ATTENTION.apply(variables, *inputs)
+    got = module.apply(variables, *inputs)
     params = float64(variables["params"])
     for b in range(2):
         logits = places.features[b] @ dense(h[b], params["query"]) / 8
         logits += params["ink"] * places.ink[b] - params["explained"] * explained[b]
         logits -= places.votes[b] @ params["order"]
         first = np.exp(logits - logits.max())
-        attention = first / first.sum()
+        centre = places.votes[b, logits.argmax()]
+        if module is ATTENTION:
+            centre = first @ places.votes[b] / first.sum()
         for _ in range(3):
-            near = first * closeness(places.votes[b], attention @ places.votes[b])
+            near = first * closeness(places.votes[b], centre)
             attention = near / near.sum()
-        centre = attention @ places.votes[b]
+            centre = attention @ places.votes[b]
         pixels = np.array([CANVAS[1], CANVAS[0]]) / 2
         apart = np.abs(places.votes[b] - centre) * pixels / HALF
         facts = np.concatenate(
@@ -177,6 +183,21 @@ def test_untrained_attention_finds_bright_places_one_after_the_other():
         centre = ATTENTION.apply(variables, h, places, explained).centre
         np.testing.assert_allclose(centre[0], expected, atol=0.02)
         explained += explains(places, centre, CONFIG)
+
+
+def test_of_objects_that_touch_one_is_found_and_not_what_lies_between():
+    """Two alike, 1.5 sides apart: the mean of both votes is as near to one as to the other."""
+    pixels = np.array([[0.9, -1.2], [-0.9, 1.2]]) * HALF  # from the middle
+    votes = (2 * pixels / np.array([CANVAS[1], CANVAS[0]]))[None]
+    places = Places(np.zeros((1, 2, PlaceEncoder.features)), votes, np.ones((1, 2)))
+    inputs = jax.tree.map(jnp.float32, (np.ones((1, 3)), places, np.zeros((1, 2))))
+    variables = TOUCHING.init(jax.random.key(0), *inputs)
+    variables["params"]["order"] = jnp.zeros(2)
+    between = np.abs(ATTENTION.apply(variables, *inputs).centre[0])
+    np.testing.assert_allclose(between, 0, atol=1e-6)
+    found = np.asarray(TOUCHING.apply(variables, *inputs).centre[0])
+    away = np.linalg.norm((found - votes[0]) / 2 * np.array([CANVAS[1], CANVAS[0]]), axis=-1)
+    assert away.min() < 0.2 * HALF  # the other counts a little
 
 
 def test_an_object_explains_places_by_the_distance_of_their_votes():

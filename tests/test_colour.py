@@ -67,7 +67,7 @@ def shares(alpha, n):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_earlier_objects_lie_over_later_ones_and_the_background(channels):
     alpha, colour, behind = random_layers(channels)
-    layers = Layers(jnp.float32(alpha), jnp.float32(alpha[:, :, None] * colour))
+    layers = Layers(jnp.float32(alpha), jnp.float32(colour))
     got = compositing.canvases(layers, jnp.float32(behind), (0, 2, 3))
     for i, n in enumerate((0, 2, 3)):
         everything = np.concatenate([behind[:, None], colour[:, :n]], axis=1)
@@ -84,7 +84,7 @@ def test_nearer_objects_lie_in_front_whenever_they_were_found():
     """Each image is painted from its background to the front, with the first n objects alone."""
     alpha, colour, behind = random_layers()
     light = alpha[:, :, None] * colour
-    layers = Layers(jnp.float32(alpha), jnp.float32(light), jnp.float32(DEPTHS))
+    layers = Layers(jnp.float32(alpha), jnp.float32(colour), jnp.float32(DEPTHS))
     got = compositing.canvases(layers, jnp.float32(behind), (0, 1, 2, 3))
     scopes = np.asarray(compositing.scopes(layers))
     mask = np.asarray(compositing.mask(layers, "over"))
@@ -132,7 +132,7 @@ def test_samples_have_every_order_alike():
 
 def test_a_mask_shows_what_has_the_largest_share():
     alpha, *_ = random_layers()
-    layers = Layers(jnp.float32(alpha), None)
+    layers = Layers(jnp.float32(alpha))
     np.testing.assert_array_equal(
         compositing.mask(layers, "over"), shares(alpha, alpha.shape[1]).argmax(1)
     )
@@ -309,7 +309,7 @@ def by_depth(layers, n):
     order = np.argsort(layers.depth[:, :n], axis=1, kind="stable")[:, ::-1]  # [B, n]
     rows = np.arange(len(order))
     return [
-        Layers(layers.alpha[rows, of], layers.light[rows, of]) for of in np.moveaxis(order, 1, 0)
+        Layers(layers.alpha[rows, of], layers.colour[rows, of]) for of in np.moveaxis(order, 1, 0)
     ]
 
 
