@@ -26,10 +26,7 @@ def draw(windows: Windows, latents: Latents, canvas: tuple[int, int]) -> Layers:
     centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
     alpha = spatial.write(windows.alpha, centre, side, canvas)
     colour = windows.colour
-    if colour is None or colour.shape[-2:] == (
-        1,
-        1,
-    ):  # each channel would take as long
+    if colour is None or colour.shape[-2:] == (1, 1):
         return Layers(alpha, colour, latents.depth)
     light = windows.alpha[:, :, None] * colour  # [B, K, C, h, w]
     light = spatial.write(light, centre[:, :, None], side[:, :, None], canvas)
