@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.results.measures import DIGITS, HEADS, best, cell, mean, of_seeds
-from experiments.results.paper import BEFORE, COLUMNS, PAPER, PUBLISHED
+from experiments.results.paper import COLUMNS, PAPER, PUBLISHED
 from experiments.results.rows import Row, Table
 from experiments.results.store import Results
 from experiments.results.verdict import verdict
@@ -73,10 +73,9 @@ def _section(table: Table, results: Mapping[Row, Results], figures: Path, beside
             if name in of_paper:
                 cells.append(f"*{paper[name]}*" if name in paper else "")
         lines.append(cells)
-    for those, beside_label, seeds in ((BEFORE, ", before", "3"), (PUBLISHED, "", "published")):
-        for label, texts in those.get(table.name, {}).items():
-            cells = [f"*{texts[name]}*" if name in texts else "" for name in columns]
-            lines.append([f"*{label}{beside_label}*", f"*{seeds}*", "", "", *cells])
+    for label, texts in PUBLISHED.get(table.name, {}).items():
+        cells = [f"*{texts[name]}*" if name in texts else "" for name in columns]
+        lines.append([f"*{label}*", "*published*", "", "", *cells])
     said = (
         textwrap.fill(text, 118, break_on_hyphens=False) + "\n"
         for text in verdict(table, results, columns)

@@ -39,20 +39,6 @@ PUBLISHED = {
     }
 }
 
-# The same of ours before objects had a depth, likeness was sharp and places had residual blocks: 20
-# epochs, 3 seeds. What AIR and AIR-pPrior find is not yet run anew.
-OF_COLOUR = ("acc", "se", "miou", "mask_miou", "fg_ari")
-BEFORE = {
-    "colour_dsprites": {
-        label: dict(zip(OF_COLOUR, texts.split(", "), strict=True))
-        for label, texts in {
-            "AIR": "0.867 ± 0.004, 12.3 ± 0.2, 0.704 ± 0.010, 0.915 ± 0.001, 0.943 ± 0.000",
-            "AIR-pPrior": "0.848 ± 0.008, 12.0 ± 0.1, 0.699 ± 0.002, 0.910 ± 0.002, 0.944 ± 0.001",
-            "AIR-ASR": "0.891 ± 0.002, 12.7 ± 0.2, 0.809 ± 0.001, 0.915 ± 0.001, 0.936 ± 0.000",
-        }.items()
-    }
-}
-
 
 def _parse(line: str) -> tuple[tuple[str, str], dict[str, str]]:
     data, method, values = line.split(None, 2)
