@@ -22,15 +22,14 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from asr_jax import random_keys
-from asr_jax.compositing import canvases, one_by_one, over
 from asr_jax.config import ModelConfig
 from asr_jax.constraints.base import Constraint, values
 from asr_jax.constraints.places import of_places, places_only
 from asr_jax.distributions import CountChain, binary_concrete, kl, mixed
-from asr_jax.generative import log_likelihood, standard
+from asr_jax.generative import log_likelihood, log_likelihoods, standard
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params
-from asr_jax.types import Layers, Posterior, Prior, Terms
+from asr_jax.types import Posterior, Prior, Terms
 
 LATENTS = ("shift", "scale", "appearance")
 STOP = 0.9  # lost presence at which the relaxed chain ends
@@ -195,26 +194,6 @@ def elbo_terms(
         prior_constraints=constrained,
     )
     return terms, scores
-
-
-def log_likelihoods(
-    images: jax.Array, layers: Layers, background: jax.Array | None, config: ModelConfig
-) -> jax.Array:
-    """log p(x | the first n of the objects) for n in `config.counts`: [B, N], nats.
-
-    Canvases of objects that lie over each other are drawn again for their gradient, which takes
-    less time than to read what they were drawn from.
-    """
-    if background is None:
-        return log_likelihood(images, canvases(layers, None, config.counts), config)
-    planes = images[:, None] if images.ndim == 3 else jnp.moveaxis(images, -1, 1)
-    objects = one_by_one(layers)
-
-    @jax.checkpoint
-    def first(objects, background):
-        return log_likelihood(planes, over(objects, background)[:, None], config)[:, 0]
-
-    return jnp.stack([first(objects[:n], background) for n in config.counts], axis=1)
 
 
 def exact(model: Model) -> Model:

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 
 from asr_jax import backgrounds
+from asr_jax.compositing import canvases, one_by_one, over
 from asr_jax.config import ModelConfig
 from asr_jax.distributions import known_presence
 from asr_jax.networks import ACTIVATIONS, MLP, GaussianHead, LSTMStep, lstm_start
 from asr_jax.placement import Placement
-from asr_jax.types import Gaussian, Latents, Noise, Posterior, Prior, Windows
+from asr_jax.types import Gaussian, Latents, Layers, Noise, Posterior, Prior, Windows
 
 
 class FixedPrior(nn.Module):
@@ -201,6 +202,26 @@ def log_likelihood(images: jax.Array, canvas: jax.Array, config: ModelConfig) ->
         p = jnp.clip(canvas, config.epsilon, 1 - config.epsilon)
         log_p = x * jnp.log(p) + (1 - x) * jnp.log1p(-p)
     return log_p.sum(range(2, log_p.ndim))
+
+
+def log_likelihoods(
+    images: jax.Array, layers: Layers, background: jax.Array | None, config: ModelConfig
+) -> jax.Array:
+    """log p(x | the first n of the objects) for n in `config.counts`: [B, N], nats.
+
+    Canvases of objects that lie over each other are drawn again for their gradient, which takes
+    less time than to read what they were drawn from.
+    """
+    if background is None:
+        return log_likelihood(images, canvases(layers, None, config.counts), config)
+    planes = images[:, None] if images.ndim == 3 else jnp.moveaxis(images, -1, 1)
+    objects = one_by_one(layers)
+
+    @jax.checkpoint
+    def first(objects, background):
+        return log_likelihood(planes, over(objects, background)[:, None], config)[:, 0]
+
+    return jnp.stack([first(objects[:n], background) for n in config.counts], axis=1)
 
 
 def _sample(prior: Prior, noise: Noise) -> Latents:

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from asr_jax import random_keys
-from asr_jax.bound import LATENTS, count_scores, log_likelihoods
+from asr_jax.bound import LATENTS, count_scores
 from asr_jax.distributions import log_prob
-from asr_jax.generative import standard
+from asr_jax.generative import log_likelihoods, standard
 from asr_jax.images import to_float
 from asr_jax.model import Model, Params
 
