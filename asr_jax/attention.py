@@ -109,8 +109,9 @@ class Attention(nn.Module):
     """Chooses one object among the places of an image, and proposes its centre.
 
     A place is looked at more if it shows what h asks for, is bright, comes early in reading order,
-    and if no earlier object explains it. A mean of votes can fall between two objects, so it is
-    moved to one: only votes near the last centre count (mean shift, Comaniciu and Meer 2002).
+    and if no earlier object explains it. The centre is the vote of the place that is looked at most,
+    then three times the mean of the votes near it (mean shift, Comaniciu and Meer 2002). A start at
+    the mean of all votes is often between two objects, and can stay there.
     """
 
     config: ModelConfig
@@ -129,7 +130,8 @@ class Attention(nn.Module):
         logits = jnp.einsum("bpf,bf->bp", places.features, query) * features**-0.5
         logits = logits + bright * places.ink - known * explained
         logits = logits - jax.lax.stop_gradient(places.votes) @ order
-        centre = _start(logits, places, self.config)
+        best = jnp.argmax(logits, axis=1)[:, None, None]
+        centre = jnp.take_along_axis(places.votes, best, axis=1)[:, 0]
         for _ in range(MEAN_SHIFTS):
             attention = nn.softmax(logits - distance(places, centre, self.config))  # [B, P]
             centre = jnp.einsum("bp,bpc->bc", attention, places.votes)
@@ -139,17 +141,6 @@ class Attention(nn.Module):
             jnp.einsum("bp,bpf->bf", attention, of_places) for of_places in (places.features, facts)
         )
         return Look(centre, context, facts)
-
-
-def _start(logits: jax.Array, places: Places, config: ModelConfig) -> jax.Array:
-    """Where the mean shift begins: [B, 2].
-
-    The mean of all votes; or, where objects touch and it is often between two, that of one place.
-    """
-    if not config.scoped:
-        return jnp.einsum("bp,bpc->bc", nn.softmax(logits), places.votes)
-    best = jnp.argmax(logits, axis=1)[:, None, None]
-    return jnp.take_along_axis(places.votes, best, axis=1)[:, 0]
 
 
 def in_scope(places: Places, contrast: jax.Array, scope: jax.Array, config: ModelConfig) -> Places:

@@ -12,7 +12,7 @@ from configs.fields import fields
 # the same for all data sets, but that `balance` grows with the number of counts.
 TOLERANCES = dict(
     **dict(possible=0.001, number=0.02, balance=0.02, counted=0.001),
-    visible=0.01,
+    visible=0.02,
     **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
 )
 

@@ -20,7 +20,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config = base.inferred("colour-dsprites", "dsprites", (2, 3, 4, 5))
     base.colour(config, "grey")
     config.data.layout = "occluded"
-    config.train.epochs = 10
+    config.train.epochs = 20
     config.data.scales = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     # Sides of 9 to 26 pixels, 16.7 on average.
     config.model.scale_prior = base.scale_prior(16.2, 64, 0.15)
@@ -29,6 +29,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     # Smaller than for digits: shapes lie over each other, and may differ little in colour.
     config.model.sigma = 0.14
     config.model.window = 24  # the largest shape has 26 pixels
+    config.constraints.largest = 400.0  # at 100 `possible` cannot rule out a sixth shape
     config.constraints.visible = float(config.data.min_visible)
     config.constraints.tolerances.visible = base.TOLERANCES["visible"]
     own = {"coloured": coloured} | presets.COUNTED

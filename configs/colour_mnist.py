@@ -21,7 +21,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     """argument: METHOD[,noise|grid|known|fixed|quick], METHOD one of asr, air, pprior."""
     config = base.inferred("colour-mnist", "mnist", (1, 3))
     base.colour(config, "colour")
-    config.train.epochs = 6
+    config.train.epochs = 12
     own = {"noise": noise, "grid": grid} | presets.COUNTED
     return presets.apply(config, argument, own)
 
