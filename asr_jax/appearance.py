@@ -50,7 +50,8 @@ class Appearance(nn.Module):
 
         scope: [B, K, H, W], what earlier objects leave in sight; None: everything.
         """
-        config, centre, side = self.config, boxes.centre(shift), boxes.side(scale)
+        config, centre = self.config, boxes.centre(shift)
+        side = boxes.window_side(scale, config.border)
         axis = None if scope is None else 1  # all objects see the same image, or each its own
         read = jax.vmap(spatial.read, in_axes=(axis, 1, 1, None), out_axes=1)
         bright = backgrounds.bright(images)

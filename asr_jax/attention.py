@@ -109,9 +109,9 @@ class Attention(nn.Module):
     """Chooses one object among the places of an image, and proposes its centre.
 
     A place is looked at more if it shows what h asks for, is bright, comes early in reading order,
-    and if no earlier object explains it. The centre is the vote of the place that is looked at most,
-    then three times the mean of the votes near it (mean shift, Comaniciu and Meer 2002). A start at
-    the mean of all votes is often between two objects, and can stay there.
+    and if no earlier object explains it. The centre is the vote of that place, then three times the
+    mean of the votes near it (mean shift, Comaniciu and Meer 2002). A start at the mean of all
+    votes is often between two objects, and can stay there.
     """
 
     config: ModelConfig

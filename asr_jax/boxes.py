@@ -25,6 +25,11 @@ def side(scale: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(scale)
 
 
+def window_side(scale: jax.Array, border: float) -> jax.Array:
+    """The side of an object's window, which reaches beyond its box by `border` sides each way."""
+    return side(scale) * (1 + 2 * border)
+
+
 def centre_in_pixels(centre: jax.Array, canvas: tuple[int, int]) -> jax.Array:
     """Centres [..., 2] in [-1, 1] -> (x, y) [..., 2] in pixels."""
     height, width = canvas

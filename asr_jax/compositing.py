@@ -22,8 +22,9 @@ TINY = 1e-6  # alpha of pixels where there is nothing, whose colour is black
 
 
 def draw(windows: Windows, latents: Latents, canvas: tuple[int, int]) -> Layers:
-    """Each object in its box on an empty canvas (H, W)."""
-    centre, side = boxes.centre(latents.shift), boxes.side(latents.scale)
+    """Each object around its box on an empty canvas (H, W)."""
+    centre = boxes.centre(latents.shift)
+    side = boxes.window_side(latents.scale, windows.border)
     alpha = spatial.write(windows.alpha, centre, side, canvas)
     colour = windows.colour
     if colour is None or colour.shape[-2:] == (1, 1):

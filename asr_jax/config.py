@@ -60,6 +60,9 @@ class ModelConfig:
     max_objects: int = 3  # K: the posterior looks at an image at most so often
     count: int | None = None  # number of objects where it is known; None: inferred
     window: int = 28  # h = w of the glimpse and of a decoded object, pixels
+    # How far a window reaches beyond each edge of its box, in sides of the box: sampled at its own
+    # edge, a window loses the ends of strokes, and boxes grow to keep them.
+    border: float = 0.0
     appearance: int = 50  # D: size of the appearance code
     lstm: int = 256  # units of both LSTMs
     hidden: tuple[int, ...] = (512, 256)  # appearance encoder; the decoder mirrors it
@@ -124,6 +127,7 @@ class ModelConfig:
             _within(self, field, low, 1e6)  # what float32 can square or invert
         _within(self, "scale_glimpse", 0, 100, "0 is none")
         _within(self, "look", 0.1, 100)
+        _within(self, "border", 0, 1)
         _within(self, "count_gap_weight", 0, 1e6, "0 is without")
         if self.presence_bound and not 1 <= self.presence_bound <= 100:  # 0.1 would decide nothing
             raise ValueError(

@@ -156,13 +156,13 @@ class Decoder(nn.Module):
         logits = nn.Dense(window * window, bias_init=dark)(x)
         alpha = nn.sigmoid(logits).reshape(appearance.shape[:-1] + (window, window))
         if self.config.channels == 1 and self.config.compositing == "sum":
-            return Windows(alpha)
+            return Windows(alpha, border=self.config.border)
         channels, cells = self.config.channels, self.config.texture
         colour = nn.sigmoid(nn.Dense(channels * cells * cells, name="colour")(x))
         colour = colour.reshape(appearance.shape[:-1] + (channels, cells, cells))
         if cells > 1:
             colour = backgrounds.enlarged(colour, (window, window))
-        return Windows(alpha, colour)
+        return Windows(alpha, colour, self.config.border)
 
 
 def as_posterior(prior: Prior, latents: Latents, windows: Windows | None = None) -> Posterior:

@@ -45,11 +45,12 @@ class Latents:
 
 @struct.dataclass
 class Windows:
-    """What objects look like in their boxes, whatever size these have on the canvas."""
+    """What objects look like in and around their boxes, whatever size these have on the canvas."""
 
     alpha: jax.Array  # [B, K, h, w]  how much of its object is at a pixel, in (0, 1)
     # [B, K, C, h, w] in (0, 1), or [B, K, C, 1, 1] where it is the same everywhere; None: white
     colour: jax.Array | None = None
+    border: float = struct.field(pytree_node=False, default=0.0)  # see `ModelConfig.border`
 
 
 @struct.dataclass

@@ -50,6 +50,7 @@ def fields() -> ConfigDict:
     config.model.max_objects = 3
     config.model.count = 3  # number of objects where it is known; -1: inferred
     config.model.window = 28
+    config.model.border = 0.0
     config.model.appearance = 50
     config.model.lstm = 256
     config.model.hidden = (512, 256)

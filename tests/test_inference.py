@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from asr_jax.appearance import Appearance
 from asr_jax.config import ModelConfig
 from asr_jax.inference import Inference, draw_noise, no_noise
 from asr_jax.types import Noise
@@ -203,6 +204,23 @@ def test_appearance_sees_the_image_inside_its_window_only(setup):
         assert outside.sum() > 20 and inside.any()
         np.testing.assert_array_equal(np.array(gradient[b])[outside], 0)
         assert np.abs(np.array(gradient[b])[inside]).max() > 1e-3
+
+
+def test_appearance_sees_beyond_its_box_as_far_as_the_border():
+    """As it sees a box that is as large as the window."""
+    wide = dataclasses.replace(CONFIG, border=0.25)  # 1.5 sides
+    rng = np.random.default_rng(0)
+    images, shift = rng.random((3, *CONFIG.canvas)), rng.normal(0, 0.3, (3, 2, 2))
+    side = rng.uniform(0.2, 0.5, (3, 2, 1))
+    logit = np.log(side / (1 - side)), np.log(1.5 * side / (1 - 1.5 * side))
+    variables = Appearance(CONFIG).init(jax.random.key(0), *map(jnp.float32, (images, shift, side)))
+    got, expected = (
+        Appearance(config).apply(variables, *map(jnp.float32, (images, shift, scale))).loc
+        for config, scale in zip((wide, CONFIG), logit, strict=True)
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    narrow = Appearance(CONFIG).apply(variables, *map(jnp.float32, (images, shift, logit[0]))).loc
+    assert np.abs(got - narrow).max() > 1e-3
 
 
 def test_an_image_that_is_shifted_shifts_the_first_box_by_as_much():

@@ -72,19 +72,19 @@ def test_pixels_that_cannot_be_are_refused(least):
         visible_constraint(least)
 
 
-def windows_of(alpha, side=12.0, canvas=50):
+def windows_of(alpha, side=12.0, canvas=50, border=0.0):
     """A posterior whose windows are these [B, K, n, n], in boxes of that side; and its logits."""
     logits = np.random.default_rng(1).normal(size=alpha.shape[:2])
     fraction = side / canvas
     scale = jnp.full((*alpha.shape[:2], 1), np.log(fraction / (1 - fraction)), jnp.float32)
     latents = Latents(jnp.zeros((*alpha.shape[:2], 2)), scale, jnp.zeros_like(scale))
-    windows = Windows(jnp.float32(alpha))
+    windows = Windows(jnp.float32(alpha), border=border)
     return logits, Posterior(jnp.float32(logits), *[None] * 4, latents=latents, windows=windows)
 
 
-def of_windows(alpha, side=12.0):
+def of_windows(alpha, side=12.0, border=0.0):
     """`snug` and `centred` of such windows, and P(n >= t) in a loop."""
-    logits, q = windows_of(alpha, side)
+    logits, q = windows_of(alpha, side, border=border)
     found = [constraint.functional(q, (50, 50)) for constraint in snug_constraints()]
     return *found, np.cumprod(expit(logits), axis=1)
 
@@ -135,6 +135,28 @@ def test_an_object_is_in_the_middle_of_its_box():
     _, got, exists = of_windows(alpha)
     np.testing.assert_allclose(got, (exists * off).sum(1), rtol=1e-4, atol=1e-5)
     assert off.max() > 3 and np.isfinite(of_windows(np.zeros((1, 1, 4, 4)))[1]).all()
+
+
+def test_a_border_is_around_the_box():
+    """Of 8 x 8 window pixels the inner 6 x 6 are the box. Ink beyond its edge counts as at it."""
+    alpha = np.random.default_rng(0).random((20, 2, 6, 6)) ** 4
+    around = np.pad(alpha, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    for got, expected in zip(
+        of_windows(around, 3.0, border=1 / 6), of_windows(alpha, 3.0), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    beyond = np.zeros((1, 1, 8, 8))
+    beyond[0, 0, (0, 7)] = 1
+    got, _, exists = of_windows(beyond, side=6.0, border=1 / 6)
+    np.testing.assert_allclose(got, exists[:, 0] * [0], atol=1e-6)
+
+
+def test_a_window_is_drawn_beyond_its_box_as_far_as_its_border():
+    _, q = some_posterior()
+    around = jnp.pad(q.windows.alpha, [(0, 0), (0, 0), (1, 1), (1, 1)])  # a quarter each way
+    got = compositing.draw(Windows(around, border=1 / 4), q.latents, (50, 50)).alpha
+    expected = compositing.draw(q.windows, q.latents, (50, 50)).alpha
+    np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
 def test_what_is_finer_than_a_pixel_is_there_in_part():

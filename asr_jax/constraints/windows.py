@@ -71,14 +71,17 @@ def snug(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
     """F = E sum_i (1 - e_i) -> [B], objects, where e_i is the ink of object i at its box's edges.
 
     The smallest square around an object has ink at two opposite edges, a pixel of the canvas or
-    more: e is how much of one there is within a pixel of the edge that has less, of the axis where
-    that is more. How many objects there are, and their sides, are facts, without a gradient.
+    more: e is how much of one there is within a pixel of the edge that has less, or beyond it, of
+    the axis where that is more. How many objects there are, and their sides, are facts, without a
+    gradient.
     """
     size, sums = _ink(posterior, canvas)
+    border = posterior.windows.border
+    beyond = border / (1 + 2 * border) * posterior.windows.alpha.shape[-1]  # rows
     at_edges = []
     for ink in sums:  # of rows, of columns
         rows = jnp.arange(ink.shape[-1])[None, None]
-        outermost = jnp.clip(size - rows, 0, 1)  # the share of a row
+        outermost = jnp.clip(beyond + size - rows, 0, 1)  # the share of a row
         first, last = ((outermost * of).sum(-1) for of in (ink, ink[..., ::-1]))
         at_edges.append(jnp.minimum(first, last) / size[..., 0] ** 2)
     return jnp.sum(_exists(posterior) * (1 - jnp.minimum(jnp.maximum(*at_edges), 1)), axis=1)
@@ -109,7 +112,8 @@ def _ink(
     than the canvas: ink that is less than one there would be put where no likelihood sees it.
     """
     alpha = posterior.windows.alpha
-    side = boxes.side_in_pixels(boxes.side(posterior.latents.scale), canvas)
+    side = boxes.window_side(posterior.latents.scale, posterior.windows.border)
+    side = boxes.side_in_pixels(side, canvas)
     return jax.lax.stop_gradient(alpha.shape[-1] / side), (alpha.sum(-1), alpha.sum(-2))
 
 
