@@ -55,7 +55,7 @@ class Visible:
 def visible_constraint(least: float = 25.0, over: bool = True) -> Constraint:
     """`visible`: of an object that counts, at least so many pixels are seen.
 
-    Its tolerance is 0.01 objects an image that are not seen.
+    Its tolerance is 0.02 objects an image that are not seen.
 
     Args:
       least: pixels.
@@ -64,7 +64,7 @@ def visible_constraint(least: float = 25.0, over: bool = True) -> Constraint:
     Raises:
       ValueError: a number of pixels that is not above 0 and finite.
     """
-    return Constraint("visible", Visible(least, over), weight=100.0, tolerance=0.01)
+    return Constraint("visible", Visible(least, over), weight=100.0, tolerance=0.02)
 
 
 def snug(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
