@@ -132,8 +132,9 @@ class Attention(nn.Module):
         logits = logits - jax.lax.stop_gradient(places.votes) @ order
         best = jnp.argmax(logits, axis=1)[:, None, None]
         centre = jnp.take_along_axis(places.votes, best, axis=1)[:, 0]
-        for _ in range(MEAN_SHIFTS):
-            attention = nn.softmax(logits - distance(places, centre, self.config))  # [B, P]
+        for within in np.linspace(1, self.config.votes_within, MEAN_SHIFTS):
+            away = distance(places, centre, self.config) / np.float32(within**2)
+            attention = nn.softmax(logits - away)  # [B, P]
             centre = jnp.einsum("bp,bpc->bc", attention, places.votes)
         apart = jnp.abs(places.votes - centre[:, None]) / half_side(self.config)[None, None]
         facts = jnp.concatenate([apart, jnp.stack([places.ink, explained], -1)], axis=-1)

@@ -76,6 +76,9 @@ class ModelConfig:
     # not 6. Where objects touch, and differ in colour alone, that is worth its time. 0: none.
     encoder_blocks: int = 0
     look: float = 1.8  # side of what attention sees around a centre, in sides the prior expects
+    # How near votes count for the last of attention's mean shifts, in halves of that side; for the
+    # first it is 1. Two objects that are nearer than twice that are one, unless it narrows.
+    votes_within: float = 1.0
     # Side of a second glimpse, at the inferred centre, that the scale is inferred from; in sides
     # that the prior expects. 0: none, the scale sees what the LSTM sees.
     scale_glimpse: float = 0.0
@@ -127,6 +130,7 @@ class ModelConfig:
             _within(self, field, low, 1e6)  # what float32 can square or invert
         _within(self, "scale_glimpse", 0, 100, "0 is none")
         _within(self, "look", 0.1, 100)
+        _within(self, "votes_within", 0.1, 1)
         _within(self, "border", 0, 1)
         _within(self, "count_gap_weight", 0, 1e6, "0 is without")
         if self.presence_bound and not 1 <= self.presence_bound <= 100:  # 0.1 would decide nothing

@@ -59,6 +59,7 @@ def fields() -> ConfigDict:
     config.model.encoder = "attention"
     config.model.encoder_blocks = 0
     config.model.look = 1.8
+    config.model.votes_within = 1.0
     config.model.encoder_hidden = 0
     config.model.scale_glimpse = 0.0
     config.model.prior = "learned"

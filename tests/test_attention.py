@@ -123,7 +123,7 @@ def test_residual_blocks_show_a_place_what_is_farther_away():
 CANVAS = (30, 40)
 CONFIG = ModelConfig(canvas=CANVAS, scale_prior=(-0.4, 0.1))
 ATTENTION = Attention(CONFIG)
-TOUCHING = Attention(dataclasses.replace(CONFIG, overlap=True))
+TOUCHING = Attention(dataclasses.replace(CONFIG, overlap=True, votes_within=0.4))
 HALF = 30 / (1 + np.exp(0.4)) / 2  # pixels, half the side that the prior expects
 
 
@@ -156,8 +156,8 @@ def test_attention_equals_float64_numpy(module):
         logits -= places.votes[b] @ params["order"]
         first = np.exp(logits - logits.max())
         centre = places.votes[b, logits.argmax()]
-        for _ in range(3):
-            near = first * closeness(places.votes[b], centre)
+        for within in (1, 0.7, 0.4) if module is TOUCHING else (1, 1, 1):
+            near = first * closeness(places.votes[b], centre) ** (1 / within**2)
             attention = near / near.sum()
             centre = attention @ places.votes[b]
         pixels = np.array([CANVAS[1], CANVAS[0]]) / 2

@@ -33,6 +33,8 @@ WRONG = [  # of a model: a field, its value, what is said
     ("temperature", INF, "temperature must lie in [1e-06, 1e+06], got inf"),
     ("presence_prior", NAN, "presence_prior must lie in [-1e+06, 1e+06], got nan"),
     ("look", 0.0, "look must lie in [0.1, 100], got 0.0"),
+    ("votes_within", 0.0, "votes_within must lie in [0.1, 1], got 0.0"),
+    ("votes_within", NAN, "votes_within must lie in [0.1, 1], got nan"),
     ("border", -0.1, "border must lie in [0, 1], got -0.1"),
     ("border", NAN, "border must lie in [0, 1], got nan"),
     ("scale_glimpse", -1.0, "scale_glimpse must lie in [0, 100], got -1.0: 0 is none"),
