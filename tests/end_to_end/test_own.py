@@ -84,8 +84,15 @@ def test_pictures_of_another_size_are_refused_or_resized_when_told(shared, train
     run(shared, "detect", *arguments, "--resize")
     found = json.loads((out / "detections.json").read_text())
     assert [(i["width"], i["height"]) for i in found["images"]] == [(64, 48)] * 2
-    right = max(a["bbox"][0] + a["bbox"][2] for a in found["annotations"])
-    assert 32 < right <= 64  # in pixels of their own, of which the run has seen half
+    # In pixels of their own: twice those of the same pictures, made as small as the run's by hand.
+    (small := tmp_path / "small").mkdir()
+    for file in new.iterdir():
+        Image.open(file).resize((32, 24), Image.Resampling.BILINEAR).save(small / file.name)
+    arguments[1:] = [f"--images={small}", f"--out={tmp_path / 'halves'}"]
+    run(shared, "detect", *arguments)
+    halves = json.loads((tmp_path / "halves" / "detections.json").read_text())
+    for one, half in zip(found["annotations"], halves["annotations"], strict=True):
+        assert one["bbox"] == pytest.approx([2 * x for x in half["bbox"]], abs=0.05)
 
 
 BAD = {
