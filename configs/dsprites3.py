@@ -4,6 +4,7 @@
 
 One CPU core, 9 to 10 minutes a seed beside other work. AIR-ASR, test scenes, three seeds: nELBO
 82.1, 78.2, 76.7, SE 2.0, mean IoU 0.885, tidy samples 0.977.
+Measured when attention's search still began at the mean of all votes (docs/method.md).
 """
 
 from ml_collections import ConfigDict

@@ -4,6 +4,7 @@
 
 One CPU core, 8 to 16 minutes a seed beside other work. AIR-ASR, test scenes, three seeds: nELBO
 186.6, 186.8, 189.6, SE 8.6, mean IoU 0.914, tidy samples 0.960.
+Measured when attention's search still began at the mean of all votes (docs/method.md).
 """
 
 from ml_collections import ConfigDict
