@@ -61,7 +61,9 @@ def number(name: str, objects: str, counts: tuple[int, ...], argument: str) -> C
         "paper": presets.paper_number,
         "small": presets.small,
     } | presets.COUNTED  # applied in this order, `quick` last
-    return presets.apply(inferred(name, objects, counts), argument, own)
+    config = inferred(name, objects, counts)
+    boxes_meet(config)
+    return presets.apply(config, argument, own)
 
 
 def inferred(name: str, objects: str, counts: tuple[int, ...]) -> ConfigDict:
@@ -104,6 +106,14 @@ def inferred(name: str, objects: str, counts: tuple[int, ...]) -> ConfigDict:
         config.constraints.c_min, config.constraints.c_max = 20.0, 25.0
         config.constraints.side = 22.2
     return config
+
+
+def boxes_meet(config: ConfigDict) -> None:
+    """Boxes may meet, and light adds up: how objects are told apart (docs/method.md)."""
+    config.model.overlap = True
+    config.model.votes_within = 0.4
+    if config.data.objects == "mnist":  # strokes reach the edges of their boxes
+        config.model.border = 0.025
 
 
 def colour(config: ConfigDict, background: str) -> None:

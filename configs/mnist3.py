@@ -18,6 +18,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     # What is known of the digits' side, 12 of 50 pixels, is the same for every method.
     config.model.scale_prior = base.scale_prior(12, 50, 0.01)
     config.constraints.side = 12.0
+    config.model.border = 0.04  # strokes reach the edges of their boxes
     own = {"fixed": fixed, "patches": patches, "paper": paper, "quick": presets.quick}
     return presets.apply(config, argument, own)
 

@@ -54,6 +54,7 @@ def patches(config: ConfigDict) -> None:
     The caller sets the multipliers.
     """
     config.model.encoder = "patches"
+    config.model.overlap, config.model.votes_within, config.model.border = False, 1.0, 0.0
     config.constraints.prior_weights = ConfigDict()  # its places are Gaussian
     if config.model.count < 0:
         config.model.encoder_hidden = 512  # see asr_jax.networks.PatchEncoder
