@@ -16,7 +16,7 @@ def get_config(argument: str = "asr"):
     config = base.inferred("air02", "mnist", (0, 1, 2))
     config.data.layout = "occluded"
     config.data.min_visible = 0
-    base.boxes_meet(config)
+    config.model.overlap = True
     config.data.train_size = 60_000
     config.data.test_size = 10_000
     config.train.epochs = 8
