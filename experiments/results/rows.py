@@ -91,7 +91,7 @@ def _ablation(
     without: Mapping[str, Sequence[str]],
     *settings: tuple[str, Any],
 ) -> Table:
-    """Shortened runs: with all terms, with weights set by hand, without some terms, and of before."""
+    """Shortened runs: with all terms, with weights by hand, without some terms, and of before."""
     rows = [
         _short(data, epochs, "asr", "AIR-ASR", *settings),
         _short(data, epochs, "asr,fixed", "weights by hand", *settings),
