@@ -2,9 +2,8 @@
 
     python -m experiments.overlap --config=configs/dsprites3.py
 
-One CPU core, 9 to 10 minutes a seed beside other work. AIR-ASR, test scenes, three seeds: nELBO
-82.1, 78.2, 76.7, SE 2.0, mean IoU 0.885, tidy samples 0.977.
-Measured when attention's search still began at the mean of all votes (docs/method.md).
+One CPU core, 8 to 10 minutes a seed beside other work. AIR-ASR, test scenes, three seeds: nELBO
+73.1, 70.7, 70.5, SE 0.7, mean IoU 0.890, tidy samples 0.971.
 """
 
 from ml_collections import ConfigDict
