@@ -108,7 +108,8 @@ def _ablation(
     return Table(f"{data}-ablation", title, tuple(rows), seeds=3)
 
 
-# What the ablations were run with: as the tables were before (docs/method.md, "What the search misses").
+# What the ablations were run with, as the tables were before (docs/method.md, "What the search
+# misses").
 APART = (("model.overlap", False), ("model.votes_within", 1.0))
 NO_BORDER = ("model.border", 0.0)
 
