@@ -48,6 +48,13 @@ def names(constraints):
     return [constraint.name for constraint in constraints]
 
 
+@pytest.mark.parametrize("data, argument", [(data, "asr") for data, _ in NUMBERS] + [(air02, "")])
+def test_where_boxes_may_meet_later_steps_see_what_is_left(data, argument):
+    assert from_config(data.get_config(argument)).model.config.scoped
+    if argument:  # without attention there is nothing to look at
+        assert not from_config(data.get_config("asr,patches")).model.config.scoped
+
+
 @pytest.mark.parametrize(
     "data, argument",
     [(data, argument) for data in (mnist3, dsprites3) for argument in ARGUMENTS],
