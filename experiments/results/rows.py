@@ -92,26 +92,27 @@ def _ablation(
     *settings: tuple[str, Any],
 ) -> Table:
     """Shortened runs: with all terms, with weights by hand, without some terms, and of before."""
-    rows = [
-        _short(data, epochs, "asr", "AIR-ASR", *settings),
-        _short(data, epochs, "asr,fixed", "weights by hand", *settings),
-    ]
+
+    def short(argument: str, label: str, *more: tuple[str, Any]) -> Row:
+        return _short(data, epochs, argument, label, *more, *settings)
+
+    rows = [short("asr", "AIR-ASR"), short("asr,fixed", "weights by hand")]
     priced = rows[1].config().constraints.prior_weights
     for label, names in without.items():
         zero = [(f"constraints.weights.{name}", 0.0) for name in names]
         zero += [(f"constraints.prior_weights.{name}", 0.0) for name in names if name in priced]
-        rows.append(_short(data, epochs, "asr,fixed", f"by hand, no {label}", *zero, *settings))
+        rows.append(short("asr,fixed", f"by hand, no {label}", *zero))
     if free := [(f"constraints.prior_weights.{name}", 0.0) for name in priced]:
-        rows.append(_short(data, epochs, "asr,fixed", "by hand, prior free", *free, *settings))
-    rows.append(_short(data, epochs, "asr,patches", "by hand, patches"))
-    rows.append(_short(data, epochs, "asr,paper", "the paper's setting")._replace(seeds=1))
+        rows.append(short("asr,fixed", "by hand, prior free", *free))
+    rows.append(short("asr,patches", "by hand, patches"))
+    rows.append(short("asr,paper", "the paper's setting")._replace(seeds=1))
     return Table(f"{data}-ablation", title, tuple(rows), seeds=3)
 
 
 # What the ablations were run with, as the tables were before (docs/method.md, "What the search
 # misses").
-APART = (("model.overlap", False), ("model.votes_within", 1.0))
-NO_BORDER = ("model.border", 0.0)
+NO_BORDER = (("model.border", 0.0),)
+APART = (("model.overlap", False), ("model.votes_within", 1.0), *NO_BORDER)
 
 # A part of the page -> its tables.
 TABLES = {
@@ -150,11 +151,11 @@ TABLES = {
         Table(
             "mnist13-seeds",
             "Multi-MNIST-13: ten seeds",
-            (_short("mnist13", 3, "asr", "AIR-ASR", *APART, NO_BORDER),),
+            (_short("mnist13", 3, "asr", "AIR-ASR", *APART),),
             seeds=10,
         ),
-        _ablation("mnist13", 3, "Multi-MNIST-13: R_num", R_NUM, *APART, NO_BORDER),
-        _ablation("mnist3", 6, "Multi-MNIST-3: F1 to F7", OVERLAP, NO_BORDER),
+        _ablation("mnist13", 3, "Multi-MNIST-13: R_num", R_NUM, *APART),
+        _ablation("mnist3", 6, "Multi-MNIST-3: F1 to F7", OVERLAP, *NO_BORDER),
     ),
 }
 
