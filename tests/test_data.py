@@ -117,6 +117,7 @@ def test_bright_images_of_ones_own_are_warned_of_where_the_model_is_black(
     config.data.path = str(tmp_path / "bright.npz")
     config.data.test_size, config.train.batch_size = 10, 8
     config.model.background = background
+    config.model.overlap = background == "black"
     config.model.compositing = "sum" if background == "black" else "over"
     run = from_config(config)
     data.check(run, data.load(run.data))
