@@ -103,6 +103,16 @@ def test_other_kinds_of_pictures(tmp_path):
         load(path)
 
 
+def test_16_bits_of_which_8_are_used(tmp_path):
+    (tmp_path / "empty.png").write_bytes(png(np.zeros((3, 2), int)))
+    dim = np.array([[0, 17], [255, 3], [200, 255]])
+    (tmp_path / "dim.png").write_bytes(png(dim))
+    with pytest.raises(ValueError, match="no value above 385 of 65535.*: save them with 8"):
+        load(tmp_path)
+    (tmp_path / "full.png").write_bytes(png(257 * dim))  # then the others are dark, as they may be
+    np.testing.assert_array_equal(load(tmp_path).image.max((1, 2)), [1, 0, 255])
+
+
 def test_a_jpeg_is_nearly_what_it_was(tmp_path):
     smooth = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint8) * 8
     scenes = load(folder(tmp_path / "in", [smooth, smooth], names=["a.jpg", "b.jpeg"]))

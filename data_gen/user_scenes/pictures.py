@@ -98,7 +98,14 @@ def _read(
     for start in range(0, len(rows), chunk):
         read = (_pixels(paths[row], size) for row in rows[start : start + chunk])
         image = np.stack([in_colour(pixels[None], colour)[0] for pixels in read])
-        yield to_uint8(image, label, part=len(image) < len(paths))
+        part = len(image) < len(paths)
+        fine = not part and any(_header(path)[0].startswith("I") for path in paths)
+        if fine and image.max() == 1:
+            raise ValueError(
+                f"{label} have 16 bits a pixel and no value above 385 of 65535, which is nearly "
+                "black: save them with 8 bits, or multiply them"
+            )
+        yield to_uint8(image, label, part)
 
 
 def _pixels(path: Path, size: tuple[int, int] | tuple[()] = ()) -> np.ndarray:
