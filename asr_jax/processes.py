@@ -32,14 +32,17 @@ def initialize() -> None:
     Raises:
       ValueError: only some of the three variables are set, or a number of processes is none.
     """
-    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    found = [os.environ.get(name) for name in names]
+    if any(value is not None for value in found):
         try:
-            number, index = (int(os.environ[name]) for name in names)
-        except (KeyError, ValueError) as error:
+            if found[0] is None:
+                raise ValueError
+            number, index = map(int, found[1:])
+        except (TypeError, ValueError) as error:
             raise ValueError(
-                f"JAX_COORDINATOR_ADDRESS is set, so {' and '.join(names)} must be whole numbers, "
-                f"got {', '.join(str(os.environ.get(name)) for name in names)}: set all or none"
+                f"{', '.join(names[:2])} and {names[2]} must be an address and two whole numbers, "
+                f"got {', '.join(map(str, found))}: set all or none"
             ) from error
         jax.distributed.initialize(num_processes=number, process_id=index)
     elif _several_tasks() or _on_tpu():

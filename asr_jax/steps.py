@@ -17,6 +17,12 @@ def batches(
 
     One endless stream of permutations, each a function of seed, epoch and shard (of which device,
     if each has images of its own) alone, so that a run that is resumed sees what it would have.
+
+    Args:
+      images: how many there are.
+      batch_size: images a step.
+      seed: of the run, and shard, the device: whole numbers of at least 0.
+      first, last: n = last - first steps.
     """
     own = () if shard is None else (shard,)
     positions = np.arange(first * batch_size, last * batch_size)

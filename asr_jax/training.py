@@ -94,7 +94,7 @@ def train_step(
 
     Args:
       state: the same on every device.
-      images: [b, H, W], this device's share: uint8, or floats in [0, 1].
+      images: [b, H, W(, 3)], this device's share: uint8, or floats in [0, 1].
       schedule: of this step.
       model, constraints, tx: static.
       rule: of the state's multipliers, static; it sees the violations of the whole batch.
@@ -199,6 +199,9 @@ def train_seeds(
 
     Returns:
       The states [S] and the metrics of each step, [S, n].
+
+    Raises:
+      ValueError: images that do not fit the model.
     """
     steps = functools.partial(train_steps, **static)
     return jax.vmap(steps, in_axes=(0, None, 2, 0))(state, images, indices, schedule)

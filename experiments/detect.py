@@ -46,6 +46,8 @@ def detect(_) -> None:
             # The last chunk is filled up: for one of another size, all would be compiled again.
             missing = BATCH.value - len(chunk) if number else 0
             image = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
+            # All images together were looked at; a few of them may be black.
+            image = image / np.float32(255)
             result = asr_jax.detect(one.params, image, model=one.run.model, batch_size=BATCH.value)
             write(chunk, result)  # rows that fill it up are not looked at
             bar.update(len(chunk))

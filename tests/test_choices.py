@@ -249,6 +249,17 @@ def test_counts_that_contradict_what_is_said_are_refused(tmp_path, changes, mess
     assert data.check(run, data.load(run.data)) > 0
 
 
+def test_scenes_that_validate_are_not_counted_as_training_scenes(tmp_path):
+    """40 images: 4 to test on and 4 to validate on leave 32, which are a batch."""
+    settings = config(tmp_path, count=2)
+    settings.data.split = "validation"
+    full, _ = choices.completed(settings)
+    run = from_config(full)
+    scenes = data.load(run.data)
+    assert (len(scenes.train.image), full.train.batch_size) == (32, 32)
+    assert 6_000 <= data.check(run, scenes) < 6_050
+
+
 def test_an_image_that_is_counted_and_held_out_teaches_nothing(tmp_path):
     for number in range(40):
         known = np.where(np.arange(40) == number, 1, -1)

@@ -152,6 +152,12 @@ def test_a_score_is_written_where_it_is_below_one():
     assert (doubtful[:64] != sure[:64]).any() and not sure[:64].any()  # above the box
 
 
+def test_a_box_smaller_than_a_pixel_is_drawn():
+    seen = np.asarray(picture(np.zeros((50, 300), np.uint8), np.full((1, 4), 30.2), [1.0], 1.0))
+    rows, columns = np.nonzero(seen[:50].any(-1))
+    assert 30 in rows and 30 in columns and np.ptp(rows) <= 3 and np.ptp(columns) <= 3
+
+
 def test_without_pictures(tmp_path):
     assert {path.name for path in written(tmp_path, pictures=False).iterdir()} == {
         "detections.json",

@@ -1,5 +1,7 @@
 """Evaluation: chunks do not matter, padding does not count, means and errors against numpy."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ from scipy.special import rel_entr
 
 from asr_jax import elbo, evaluate, iwae, number_constraints, overlap_constraints, summarise
 from asr_jax.evaluation import map_batches
+from data_gen.scenes import Scenes
+from experiments.run.evaluation import Look
 from tests.small import (
     PRESENCE_KERNEL,
     image_keys,
@@ -160,6 +164,17 @@ def test_unknown_boxes_leave_their_metric_out_and_a_tighter_bound_has_noise_of_i
     keys = jax.vmap(jax.random.fold_in, (0, None))(image_keys(8, 2), 2**32 - 1)
     expected = iwae(params, keys, images, model=model, samples=2)
     np.testing.assert_allclose(found["iwae"], expected, rtol=1e-5)
+
+
+def test_a_measure_that_no_watched_scene_has_is_left_out(monkeypatch):
+    """FG-ARI of scenes that show fewer than two objects: a mean of nothing is no number."""
+    evaluate = SimpleNamespace(scenes=4)
+    scenes = Scenes((small_images() * 255).astype(np.uint8), *[None] * 4)
+    look = Look(SimpleNamespace(model=MODEL, evaluate=evaluate), scenes, 0)
+    found = {"nelbo": np.arange(4.0), "fg_ari": np.zeros(0)}
+    monkeypatch.setattr("asr_jax.evaluate", lambda *_, **__: found)
+    means, _ = look(small_params(MODEL))
+    assert means == {"held_out_nelbo": 1.5}
 
 
 def test_map_batches_drops_the_copies_that_fill_the_last_chunk():

@@ -68,14 +68,15 @@ def train(monkeypatch, tmp_path):
     """`train_seeds` with a program that is quick to compile: all around it is the real one.
 
     Its state says which seed it has and adds up the images that it saw, and its loss is that sum;
-    `breaks` has the step from which a seed's loss is not finite, `at` what happens before a step.
+    `breaks` has the step from which a seed's loss is not finite, `at` what happens before a step,
+    `of` all seeds of a run of which some have ended.
     """
 
     def init_state(model, tx, key, rule):
         params = {"seed": jax.random.key_data(key)[-1], "sum": jnp.zeros((), jnp.int32)}
         return asr_jax.TrainState(jnp.zeros((), jnp.int32), params, (), key)
 
-    def go(folder, seeds, breaks=None, at=None, look=None, **changes):
+    def go(folder, seeds, breaks=None, at=None, look=None, of=None, **changes):
         limits = jnp.array([(breaks or {}).get(seed, TOTAL + 1) for seed in range(8)])
 
         def step(state, index):
@@ -93,6 +94,7 @@ def train(monkeypatch, tmp_path):
         def run(state, images, indices, schedule):
             (at or {}).get(int(state.step.max()), lambda: None)()
             n, _, *seeds = indices.shape  # [n, B], of several seeds [n, B, S]
+            go.side_by_side = seeds
             assert schedule.presence_prior.shape == (*seeds, n)
             assert list(state.step.shape) == seeds
             if not seeds:
@@ -103,8 +105,10 @@ def train(monkeypatch, tmp_path):
         monkeypatch.setattr("asr_jax.parallel.data_parallel", lambda *_, **__: run)
         monkeypatch.setattr("experiments.run.seeds.Look", lambda *_: look)
         config = mnist3.get_config("asr")
+        config.train.side_by_side = "yes" if len(seeds) > 1 or of else "no"
         config.train.update(dict(batch_size=8, log_every=2, checkpoint_every=4) | changes)
-        config.train.side_by_side = "yes" if len(seeds) > 1 else "no"
+        first, last = (of or seeds)[0], (of or seeds)[-1]
+        config.seed, config.seeds = first, last - first + 1
         config.evaluate.every = 3 if look else 0
         folders = {seed: tmp_path / folder / f"seed{seed}" for seed in seeds}
         for path in folders.values():
@@ -170,6 +174,8 @@ def test_the_others_resume_without_the_seed_that_broke(train):
     whole, _ = train("whole", [3, 5])
     with pytest.raises(KeyboardInterrupt):
         train("killed", [3, 4, 5], breaks={4: 7}, at={14: stop})
+    folders, trained = train("killed", [5], of=[3, 4, 5])
+    assert train.side_by_side == [3]  # a program for fewer seeds rounds otherwise
     folders, trained = train("killed", [3, 5])
     for seed in (3, 5):
         assert metrics(folders[seed]) == metrics(whole[seed])
@@ -204,6 +210,16 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on_where_it_was(train, name, 
     folders, trained = train("stopped", seeds)
     for seed in seeds:
         assert metrics(folders[seed]) == metrics(whole[seed]) and trained[seed].steps == TOTAL
+
+
+def test_a_run_that_is_told_to_stop_in_its_last_dispatch_begins_no_other_seed(train, tmp_path):
+    tell = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    with pytest.raises(Stopped, match=f"stopped by SIGTERM at step {TOTAL} of {TOTAL}, which is"):
+        train("stopped", [3, 4], at={TOTAL - 2: tell}, side_by_side="no")
+    assert not (tmp_path / "stopped" / "seed4" / "checkpoints").exists()
+    folders, trained = train("stopped", [3, 4], side_by_side="no")
+    assert checkpoints(folders[3])[-1] == checkpoints(folders[4])[-1] == TOTAL
+    assert [trained[seed].steps for seed in (3, 4)] == [TOTAL] * 2
 
 
 def test_a_signal_that_was_ignored_at_the_start_stays_ignored():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import mnist3
+from experiments.run.finished import folders
 from experiments.run.workdir import MetricsLog, hold, open_workdir, write_json
 from tests.end_to_end.runs import scalars
 
@@ -45,6 +46,15 @@ def test_a_workdir_of_another_configuration_is_refused_and_left_alone(tmp_path):
     elsewhere.data.data_dir = "/another/cache"  # does not change a result
     open_workdir(workdir, elsewhere, {"scenes": "abc"}, resume=True)
     assert (workdir / "config.json").read_text() == before
+
+
+def test_runs_in_folders_of_one_name_are_two(tmp_path):
+    given = [tmp_path / method / "seed0" for method in ("air", "asr")]
+    for folder in given:
+        folder.mkdir(parents=True)
+        write_json(folder / "final.json", {})
+    found = folders([*given, given[0]])
+    assert found == {"seed0": given[0], str(given[1]): given[1]}
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):

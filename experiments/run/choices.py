@@ -49,7 +49,8 @@ def completed(config: ConfigDict) -> tuple[ConfigDict, list[Choice]]:
     config, chosen = config.copy_and_resolve_references(), []
     found, already = look(config.data), _set(config)
     with config.unlocked():
-        for choice in choices(found, config.objects, already):
+        validation = config.data.split == "validation"
+        for choice in choices(found, config.objects, already, validation):
             section, field = choice.field.split(".")
             fields = config[section]
             if field in DEFAULTS:
@@ -70,7 +71,10 @@ def completed(config: ConfigDict) -> tuple[ConfigDict, list[Choice]]:
 
 
 def choices(
-    images: Images, objects: Mapping[str, Any], already: Mapping[str, Any] | None = None
+    images: Images,
+    objects: Mapping[str, Any],
+    already: Mapping[str, Any] | None = None,
+    validation: bool = False,
 ) -> list[Choice]:
     """What follows, in the order of a table.
 
@@ -78,6 +82,7 @@ def choices(
       images: what is seen of them.
       objects: `config.objects`: size, count, counts, at_most, overlap.
       already: section.name of the config -> what is set there; the rest follows from that, too.
+      validation: whether as many images as are tested on are held out once more.
 
     Raises:
       ValueError: objects that cannot be.
@@ -91,7 +96,7 @@ def choices(
     behind = already.get("model.background", images.background)
     coloured = images.colour or behind != "black"
     test = already.get("data.test_size", min(1_000, max(2, images.number // 10)))
-    train = max(1, images.number - test)
+    train = max(1, images.number - test * (1 + validation))
     batch = already.get("train.batch_size", min(BATCH, 2 ** int(math.log2(train))))
     middle = (low + high) / 2
     window = int(np.clip(4 * math.ceil(high / 4), *WINDOWS))

@@ -50,7 +50,9 @@ class Look:
         """Means over the scenes of what is watched, and the first ones' reconstructions."""
         params = jax.device_get(params)  # they may lie on devices of other processes
         found = asr_jax.evaluate(params, self.key, *self.scenes, model=self.model)
-        means = {HELD_OUT + name: float(found[name].mean()) for name in WATCHED if name in found}
+        # Some measures are of those scenes alone for which they are defined.
+        watched = [name for name in WATCHED if name in found and found[name].size]
+        means = {HELD_OUT + name: float(found[name].mean()) for name in watched}
         images = self.scenes[0][:PICTURES] / np.float32(255)
         scene = jax.device_get(self.model.reconstruct(params, images))
         return means, plots.reconstructions(images, {"inferred": scene})

@@ -86,7 +86,8 @@ def _open(
         return None
     if (folder / "failed.json").exists():  # to go on would end the same way
         raise ValueError(workdir.failure(folder))
-    workdir.hold(folder)
+    for one in {folder, *folders.values()}:  # a seed's folder is a run's, too
+        workdir.hold(one)
     return [seed for seed, one in folders.items() if not workdir.ended(one)]
 
 

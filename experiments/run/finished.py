@@ -40,7 +40,10 @@ def folders(given: Iterable[str | Path]) -> dict[str, Path]:
                 remedy = "go on with it first, by its own command and --resume"
             raise ValueError(f"not a finished run: {folder}: {remedy}")
         for one in ones:  # of several seeds, some may have failed
-            found[f"{folder.name}/{one.name}" if one != folder else folder.name] = one
+            label = f"{folder.name}/{one.name}" if one != folder else folder.name
+            if found.get(label, one) != one:  # another run's, of the same name elsewhere
+                label = str(one)
+            found[label] = one
     if not found:
         raise ValueError("not a finished run: (none given): name the workdirs of some")
     return found
@@ -62,8 +65,8 @@ def load(folder: Path) -> Finished:
     """The run of one folder of `folders`.
 
     Raises:
-      ValueError: its checkpoint is damaged, or belongs to another configuration than its
-        config.json.
+      ValueError: its checkpoint is damaged, is not that of the end of training, or belongs to
+        another configuration than its config.json.
     """
     checkpoints = asr_jax.Checkpoints(folder / "checkpoints")
     step = checkpoints.latest_step()
@@ -75,9 +78,13 @@ def load(folder: Path) -> Finished:
             f"the checkpoint of step {step} in {checkpoints.directory} is damaged ({damage}): "
             "remove final.json beside it, and train on from the one before it with --resume"
         )
-    finished = _from_settings(
-        workdir.read_config(folder), None, json.loads((folder / "final.json").read_text())
-    )
+    final = json.loads((folder / "final.json").read_text())
+    if step != final["steps"]:
+        raise ValueError(
+            f"the last checkpoint in {checkpoints.directory} is of step {step}, and final.json of "
+            f"{final['steps']}: remove final.json, and train on with --resume"
+        )
+    finished = _from_settings(workdir.read_config(folder), None, final)
     like = jax.eval_shape(finished.run.model.init, steps.key(0))
     return finished._replace(params=checkpoints.restore_params(step, like))
 
@@ -108,9 +115,12 @@ def scenes(finished: Finished) -> data.Data:
     loaded = data.load(finished.run.data)
     here = loaded.facts(finished.run.data.placement == "sharded")["scenes"]
     if here != finished.scenes:
+        remedy = "set ASR_MNIST_DIR to the same digits"
+        if finished.run.data.path:
+            remedy = f"{finished.run.data.path} must hold the images that it was trained on"
         raise ValueError(
             f"{finished.run.name} was trained on scenes {finished.scenes}, and this machine has "
-            f"{here}: set ASR_MNIST_DIR to the same digits"
+            f"{here}: {remedy}"
         )
     return loaded
 

@@ -31,7 +31,8 @@ def picture(
     for step, (box, score) in enumerate(zip(boxes, scores, strict=True)):
         colour = COLOURS[step % len(COLOURS)]
         x0, y0, x1, y1 = np.clip(np.rint(box * times), 0, [*drawn.size[:1], times * height] * 2)
-        pen.rectangle((x0, y0, x1 - 1, y1 - 1), outline=colour, width=LINE)
+        last = max(x0, x1 - 1), max(y0, y1 - 1)  # a box may be smaller than a pixel
+        pen.rectangle((x0, y0, *last), outline=colour, width=LINE)
         if score >= SURE:
             continue
         text = f"{score:.2f}"

@@ -47,7 +47,10 @@ def train_seeds(
         f"{jax.device_count()} {jax.devices()[0].platform.upper()} devices ({run.data.placement})"
     )
     tx = asr_jax.optimizer(run.optimizer, total)
-    for group in groups(run, list(folders)):
+    for group in groups(run, list(run.seeds)):
+        todo = [seed for seed in group if seed in folders]
+        if not todo:
+            continue
         together = len(group) > 1
         steps = asr_jax.train_seeds if together else asr_jax.train_steps
         program = parallel.data_parallel(
@@ -61,7 +64,7 @@ def train_seeds(
             seed: train(
                 run, seed, total, len(on_each), tx, folders[seed], Look(run, data.test, seed)
             )
-            for seed in group
+            for seed in todo
         }
         with caught(*SIGNALS) as signals, contextlib.closing(Turns(loops)) as turns:
             while turns.work:

@@ -136,7 +136,7 @@ def train(
             shown = {name: f"{row[name]:.1f}" for name in ("loss", "nelbo", "penalty")}
             bar.set_postfix(shown, refresh=False)
             bar.update(per_dispatch)
-            if stop and step < total:
+            if stop:
                 raise Stopped(
                     f"stopped by {stop} at step {step} of {total}, which is saved: go on with "
                     "--resume"

@@ -21,8 +21,8 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from configs.fields import fields
 
-# Fields that may differ when a run goes on: they do not change a result, or what they change is
-# seen in the fingerprint of the scenes.
+# Fields that may differ when a run goes on: they do not change a result but for rounding, or what
+# they change is seen in the fingerprint of the scenes.
 FREE = (
     "data.data_dir",
     "data.digits_dir",
@@ -135,7 +135,10 @@ def write_json(file: Path, value) -> None:
     """
     temporary = file.with_name(file.name + ".tmp")
     try:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        with temporary.open("w") as opened:
+            opened.write(json.dumps(value, indent=2) + "\n")
+            opened.flush()
+            os.fsync(opened.fileno())  # before its name says that it is there
         os.replace(temporary, file)
     except OSError as error:
         raise OSError(f"{file} could not be written: {error}") from error

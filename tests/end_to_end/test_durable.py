@@ -136,6 +136,9 @@ def test_a_finished_run_whose_checkpoint_is_damaged_is_not_read(shared, whole, t
     assert output.startswith(f"error: the checkpoint of step {STEPS} in {workdir / 'checkpoints'}")
     assert "(state/_METADATA is missing): remove final.json beside it" in output
     assert len(output.splitlines()) == 1
+    shutil.rmtree(workdir / "checkpoints" / str(STEPS))  # then the last one is another
+    output = run(shared, "sample", f"--workdir={workdir}", expect=1)
+    assert f"and final.json of {STEPS}: remove final.json, and train on with --resume" in output
     (workdir / "final.json").unlink()
     resume(shared, workdir)
     assert_same_run(workdir, whole, STEPS)

@@ -184,7 +184,13 @@ def test_a_batch_that_all_devices_cannot_share_is_refused(pair, tmp_path):
 @pytest.mark.parametrize(
     "name, value, message",
     [
-        ("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1", "JAX_NUM_PROCESSES and JAX_PROCESS_ID must be"),
+        ("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1", "got 127.0.0.1:1, None, None: set all or none"),
+        (
+            "JAX_NUM_PROCESSES",
+            "2",
+            "JAX_NUM_PROCESSES and JAX_PROCESS_ID must be an address and tw",
+        ),
+        ("JAX_PROCESS_ID", "1", "got None, None, 1: set all or none"),
         ("SLURM_STEP_NUM_TASKS", "abc", "SLURM_STEP_NUM_TASKS must be a whole number, got 'abc'"),
         ("OMPI_COMM_WORLD_SIZE", "2.0", "OMPI_COMM_WORLD_SIZE must be a whole number, got '2.0'"),
     ],
