@@ -54,6 +54,8 @@ def test_a_run_says_what_it_chose_and_keeps_it(shared, trained):
 
 def test_objects_in_new_pictures(shared, trained, tmp_path):
     new, out = pictures(tmp_path / "new", 5), tmp_path / "found"
+    # One that is nearly black may be among them, also where it is a batch by itself.
+    Image.fromarray(np.eye(24, 32, dtype=np.uint8)).save(new / "scene04.png")
     arguments = [f"--workdir={trained[0]}", f"--images={new}", f"--out={out}"]
     output = run(shared, "detect", *arguments, "--batch_size=2")
     assert output.splitlines()[-1] == f"Wrote {out}"
