@@ -11,7 +11,7 @@ from configs.fields import fields
 # What is allowed on average, in nats (the first line), objects (`visible`) and pixels (the rest):
 # the same for all data sets, but that `balance` grows with the number of counts.
 TOLERANCES = dict(
-    **dict(possible=0.001, number=0.02, balance=0.02, counted=0.001),
+    **dict(possible=0.0001, number=0.02, balance=0.02, counted=0.001),
     visible=0.02,
     **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
 )
@@ -31,7 +31,7 @@ def price_places(config: ConfigDict, weight: float) -> None:
     config.constraints.prior_weights = ConfigDict(dict.fromkeys(PRIOR_TOLERANCES, weight))
 
 
-def balance_tolerance(counts: Sequence[int], batch_size: int) -> float:
+def balance_tolerance(counts: Sequence[int], batch_size: float) -> float:
     """What `balance` may be on average, nats, for so many possible counts.
 
     It sees a batch, whose counts are not balanced by chance: that alone costs (|L| - 1) / (2 B) on
@@ -93,7 +93,8 @@ def inferred(name: str, objects: str, counts: tuple[int, ...]) -> ConfigDict:
     config.train.count_mix_until = 0.2
     config.train.epochs = 20
     allow(config, "possible", "number", "balance", "F6", "side")
-    config.constraints.tolerances.balance = balance_tolerance(counts, config.train.batch_size)
+    batch_size = config.train.get_ref("batch_size").to_float()  # follows what is set later
+    config.constraints.tolerances.balance = balance_tolerance(counts, batch_size)
     # What is known of sides is the same for every method: digits vary by 1.2 pixels, shapes by 3.
     # A prior that is wider lets boxes grow.
     if objects == "mnist":
@@ -133,6 +134,7 @@ def colour(config: ConfigDict, background: str) -> None:
     config.model.sigma = 0.2  # at 0.3 an object of which little is seen does not pay
     # With 1,000 counts were no better, and SE was worse (docs/method.md).
     config.constraints.largest = 100.0
+    config.constraints.tolerances.possible = 0.001  # less has not been run yet
     # Three channels cost as much more: distances to training scenes, and samples.
     config.evaluate.iwae_samples = 20
     config.evaluate.generated = 2_000

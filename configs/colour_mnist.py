@@ -38,3 +38,6 @@ def grid(config: ConfigDict) -> None:
     config.model.background = "image"
     config.model.background_size = config.data.canvas
     config.model.background_code = 16
+    # What looks like a piece of a grid must be ruled out at a higher price (docs/method.md).
+    config.constraints.largest = 400.0
+    config.constraints.tolerances.possible = base.TOLERANCES["possible"]

@@ -2,8 +2,8 @@
 
     python -m experiments.number --config=configs/mnist14.py
 
-One CPU core, 26 minutes a seed. Three side by side on one H200, twelve programs beside: 11 minutes.
-Those reach, AIR-ASR, test scenes: ACC 0.9985, 0.9995, 0.9995, mean IoU 0.886, nELBO 270.8, SE 14.6.
+One CPU core, 13 to 16 minutes a seed beside other work. AIR-ASR, test scenes, three seeds: ACC
+1.000, 1.000, 0.999, mean IoU 0.886, nELBO 271.7, SE 14.8.
 """
 
 from configs import base

@@ -8,6 +8,7 @@ from scipy.special import rel_entr
 
 from asr_jax import Posterior, number_constraints
 from asr_jax.constraints.base import values
+from configs import colour_dsprites
 from configs.base import TOLERANCES, balance_tolerance
 from tests.test_distributions import enumerated_pmf
 
@@ -124,6 +125,16 @@ def test_counts_beyond_the_last_step_are_refused():
 def test_counts_that_are_no_set_of_numbers_are_refused(counts):
     with pytest.raises(ValueError, match="different whole numbers of 0 or more, got "):
         number_constraints(counts)
+
+
+def test_the_tolerance_of_balance_follows_a_batch_that_is_set_later():
+    config = colour_dsprites.get_config()
+    assert config.constraints.tolerances.balance == pytest.approx(0.02 + 2 / 128)
+    config.train.batch_size = 256
+    assert config.constraints.tolerances.balance == pytest.approx(0.02 + 2 / 512)
+    config.constraints.tolerances.balance = 0.5
+    config.train.batch_size = 64
+    assert config.constraints.tolerances.balance == 0.5
 
 
 def test_equal_counts_give_equal_constraints():

@@ -84,7 +84,7 @@ def number_constraints(counts: Iterable[int]) -> tuple[Constraint, Constraint, C
     """The two terms of R_num, `number` and `balance`, and `possible`, for `counts` objects, L.
 
     R_num carries the paper's weights, 10 and 100, and tolerances of 0.02 nats. `possible` is not in
-    the paper: it has a weight of 0, and a tolerance of 0.001 nats for multipliers that set
+    the paper: it has a weight of 0, and a tolerance of 0.0001 nats for multipliers that set
     themselves.
 
     Raises:
@@ -102,7 +102,7 @@ def number_constraints(counts: Iterable[int]) -> tuple[Constraint, Constraint, C
         Constraint(
             "balance", balance, weight=100.0, tolerance=0.02, of_mean=divergence_from_uniform
         ),
-        Constraint("possible", Possible(counts), weight=0.0, tolerance=0.001),
+        Constraint("possible", Possible(counts), weight=0.0, tolerance=0.0001),
     )
 
 
