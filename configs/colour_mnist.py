@@ -4,8 +4,8 @@
     python -m experiments.number --config=configs/colour_mnist.py:noise
     python -m experiments.number --config=configs/colour_mnist.py:grid
 
-A grid: one CPU core beside other work, 21 to 26 minutes a seed. The others: three seeds side by side
-on one H200, fifteen runs beside, 9 minutes. Test scenes:
+A grid: one CPU core beside other work, 21 to 26 minutes a seed. The others: three seeds side by
+side on one H200, fifteen runs beside, 9 minutes. Test scenes:
 
                ACC                    box mIoU   SE
     a colour   0.997, 0.9965, 0.997   0.869      9.4
