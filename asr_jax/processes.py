@@ -36,10 +36,10 @@ def initialize() -> None:
     found = [os.environ.get(name) for name in names]
     if any(value is not None for value in found):
         try:
-            if found[0] is None:
-                raise ValueError
+            if None in found:
+                raise ValueError("one is not set")
             number, index = map(int, found[1:])
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(
                 f"{', '.join(names[:2])} and {names[2]} must be an address and two whole numbers, "
                 f"got {', '.join(map(str, found))}: set all or none"

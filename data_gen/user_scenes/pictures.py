@@ -83,7 +83,7 @@ def find(
         colour=functools.cache(
             lambda: any(map(_in_colour, coloured)) if wanted is None else wanted
         ),
-        read=functools.partial(_read, paths, label, size),
+        read=functools.partial(_read, paths, label, size, any(map(_of_16_bits, modes))),
     )
 
 
@@ -91,6 +91,7 @@ def _read(
     paths: Sequence[Path],
     label: str,
     size: tuple[int, int] | tuple[()],
+    fine: bool,  # whether some have 16 bits
     rows: Sequence[int],
     chunk: int,
     colour: bool,
@@ -99,8 +100,7 @@ def _read(
         read = (_pixels(paths[row], size) for row in rows[start : start + chunk])
         image = np.stack([in_colour(pixels[None], colour)[0] for pixels in read])
         part = len(image) < len(paths)
-        fine = not part and any(_header(path)[0].startswith("I") for path in paths)
-        if fine and image.max() == 1:
+        if fine and not part and image.max() == 1:
             raise ValueError(
                 f"{label} have 16 bits a pixel and no value above 385 of 65535, which is nearly "
                 "black: save them with 8 bits, or multiply them"
@@ -116,7 +116,7 @@ def _pixels(path: Path, size: tuple[int, int] | tuple[()] = ()) -> np.ndarray:
             picture = ImageOps.exif_transpose(picture)
     except Exception as error:  # Pillow raises many kinds
         raise ValueError(f"{path} cannot be read ({_line(error)}): save it again") from error
-    if picture.mode.startswith("I"):  # 16 bits
+    if _of_16_bits(picture.mode):
         values = np.asarray(picture).astype(np.float64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"{path} has more than 16 bits a pixel: save it with 8 or 16")
@@ -131,6 +131,10 @@ def _pixels(path: Path, size: tuple[int, int] | tuple[()] = ()) -> np.ndarray:
     if size:
         picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)  # smooth, also to smaller
     return np.asarray(picture)
+
+
+def _of_16_bits(mode: str) -> bool:
+    return mode.startswith("I")
 
 
 def _in_colour(path: Path) -> bool:

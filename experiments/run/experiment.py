@@ -86,9 +86,10 @@ def _open(
         return None
     if (folder / "failed.json").exists():  # to go on would end the same way
         raise ValueError(workdir.failure(folder))
-    for one in {folder, *folders.values()}:  # a seed's folder is a run's, too
+    todo = [seed for seed, one in folders.items() if not workdir.ended(one)]
+    for one in {folder, *(folders[seed] for seed in todo)}:  # a seed's folder is a run's, too
         workdir.hold(one)
-    return [seed for seed, one in folders.items() if not workdir.ended(one)]
+    return todo
 
 
 @contextlib.contextmanager
