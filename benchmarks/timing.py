@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -59,13 +58,6 @@ def matmul_rate(size: int = 2048) -> float:
     a, b = jnp.ones((2, size, size), jnp.float32)
     product = jax.jit(lambda a, b: jnp.matmul(a, b))
     return 2 * size**3 / seconds(product, a, b) / 1e9
-
-
-def peak_mib() -> float:
-    """The most memory that this process held: of its device where that tells, else of the host."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    bytes_of_host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return stats.get("peak_bytes_in_use", bytes_of_host) / 2**20
 
 
 def machine() -> dict[str, str | int]:
