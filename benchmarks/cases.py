@@ -42,16 +42,14 @@ class Training:
     """Everything a step needs, and the calls that are timed."""
 
     run: Run
-    model: asr_jax.Model
-    constraints: tuple[asr_jax.Constraint, ...]
     tx: Any
     state: asr_jax.TrainState
     images: jax.Array  # [N, canvas, canvas] uint8, on the device
 
     @property
     def static(self) -> dict[str, Any]:
-        rule = self.run.rule
-        return dict(model=self.model, constraints=self.constraints, tx=self.tx, rule=rule)
+        run = self.run
+        return dict(model=run.model, constraints=run.constraints, tx=self.tx, rule=run.rule)
 
     def inputs(self, steps: int, seeds: int = 0) -> tuple[np.ndarray, asr_jax.Schedule]:
         """Indices [steps, B], of several seeds [steps, B, S], and the schedule of `steps` steps."""
@@ -62,14 +60,9 @@ class Training:
             return indices, of_one
         return indices, jax.tree.map(lambda x: np.stack([x] * seeds), of_one)
 
-    def steps(self, kind: str = "auto") -> Callable:
+    def steps(self) -> Callable:
         """What the training loop calls: (state, images, indices, schedule) -> state, metrics."""
-        steps = functools.partial(asr_jax.train_steps, **self.static)
-        return parallel.data_parallel(steps, kind=kind)
-
-    def batch(self) -> jax.Array:
-        """One batch of images, float32."""
-        return self.images[: self.run.train.batch_size].astype(np.float32) / 255
+        return parallel.data_parallel(functools.partial(asr_jax.train_steps, **self.static))
 
 
 def training(case: Case, scenes: int = 2_000) -> Training:
@@ -80,4 +73,4 @@ def training(case: Case, scenes: int = 2_000) -> Training:
     noise = rng.integers(1, 256, (scenes, *run.data.canvas), np.uint8)
     noise *= rng.random(noise.shape, np.float32) < 1 / 7
     state = parallel.replicate(asr_jax.init_state(run.model, tx, 0, run.rule))
-    return Training(run, run.model, run.constraints, tx, state, parallel.replicate(noise))
+    return Training(run, tx, state, parallel.replicate(noise))

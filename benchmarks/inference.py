@@ -23,7 +23,7 @@ def measure(case: Case, quick: bool) -> dict[str, float]:
     """Images a second of the jitted functions, and seconds of a whole evaluation."""
     number = 20 if quick else IMAGES
     setting = training(case, number)
-    model, params, key = setting.model, setting.state.params, jax.random.key(0)
+    model, params, key = setting.run.model, setting.state.params, jax.random.key(0)
     image = np.asarray(setting.images)
     images, keys = image.astype(np.float32) / 255, jax.random.split(key, number)
     times = timing.together(
@@ -37,7 +37,7 @@ def measure(case: Case, quick: bool) -> dict[str, float]:
     result = {f"{name} images/s": number / value for name, value in times.items()}
     for label in ("first", "second"):  # the first compiles
         start = time.perf_counter()
-        asr_jax.evaluate(params, key, image, model=model, constraints=setting.constraints)
+        asr_jax.evaluate(params, key, image, model=model, constraints=setting.run.constraints)
         result[f"evaluate {number}, {label} s"] = time.perf_counter() - start
     few = min(number, 250)
     bound = jax.jit(lambda p, k, x: asr_jax.iwae(p, k, x, model=model, samples=10))

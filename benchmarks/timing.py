@@ -33,24 +33,6 @@ def together(calls: Mapping[str, Callable[[], object]], repeats: int = REPEATS) 
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
-def compile_for(function: Callable, *arguments) -> tuple[Callable, dict[str, float]]:
-    """The compiled form of jit(function) for these arguments, and what XLA says of it.
-
-    Returns:
-      The executable, and trace_s and compile_s, temporary_mib (memory beyond arguments and
-      results) and gflop of one call; the body of a loop counts once.
-    """
-    start = time.perf_counter()
-    lowered = jax.jit(function).lower(*arguments)
-    traced = time.perf_counter()
-    compiled = lowered.compile()
-    facts = {"trace_s": traced - start, "compile_s": time.perf_counter() - traced}
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    facts["temporary_mib"] = memory.temp_size_in_bytes / 2**20
-    facts["gflop"] = cost["flops"] / 1e9
-    return compiled, facts
-
-
 def matmul_rate(size: int = 2048) -> float:
     """GFLOP/s of one large float32 matrix product: the limit to be close to."""
     if jax.default_backend() != "cpu":
