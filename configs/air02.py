@@ -17,7 +17,6 @@ def get_config(argument: str = "asr"):
     config.data.layout = "occluded"
     config.data.min_visible = 0
     config.model.overlap = True
-    config.constraints.tolerances.possible = 0.001  # less has not been run yet
     config.data.train_size = 60_000
     config.data.test_size = 10_000
     config.train.epochs = 8

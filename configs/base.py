@@ -10,11 +10,12 @@ from configs.fields import fields
 
 # What is allowed on average, in nats (the first line), objects (`visible`) and pixels (the rest):
 # the same for all data sets, but that `balance` grows with the number of counts, and `possible` has
-# its earlier 0.001 where less has not been run yet.
+# its earlier 0.001 in colour, where less has not been run yet.
 TOLERANCES = dict(
     **dict(possible=0.0001, number=0.02, balance=0.02, counted=0.001),
     visible=0.02,
     **dict(F1=0.3, F2=0.05, F3=0.05, F4=0.05, F5=0.05, F6=0.05, F7=0.05, side=0.1),
+    **dict(snug=1.0, centred=1.0),
 )
 
 # The same of the places that the prior would draw.
@@ -39,6 +40,15 @@ def balance_tolerance(counts: Sequence[int], batch_size: float) -> float:
     average. The tolerance is for two counts, and grows by what chance costs more of them.
     """
     return TOLERANCES["balance"] + max(len(counts) - 2, 0) / (2 * batch_size)
+
+
+def sharp_tolerance(objects: float) -> float:
+    """What `snug` and `centred` may be on average, pixels, of so many objects in an image.
+
+    The tolerances are for three. A part of them is the posterior's own noise: with half as much
+    boxes fit no better, and the likelihood suffers (docs/method.md).
+    """
+    return TOLERANCES["snug"] * objects / 3
 
 
 def overlap(name: str) -> ConfigDict:

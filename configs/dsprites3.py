@@ -22,7 +22,10 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.constraints.side = 13.4
     # Shapes end where their boxes do; the ends of a digit's strokes do not, and these cost it
     # likelihood (docs/method.md).
-    config.constraints.tolerances.snug = config.constraints.tolerances.centred = 0.1
+    config.constraints.tolerances.update({n: base.TOLERANCES[n] for n in ("snug", "centred")})
+    # With all of it, 0.96 of the prior's samples are tidy.
+    for name, allowed in base.PRIOR_TOLERANCES.items():
+        config.constraints.prior_tolerances[name] = allowed / 2
     own = {"fixed": fixed, "patches": patches, "paper": paper, "quick": presets.quick}
     return presets.apply(config, argument, own)
 

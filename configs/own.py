@@ -37,6 +37,7 @@ def get_config(argument: str = "asr") -> ConfigDict:
     config.objects.counts = ()  # the possible numbers, such as (1, 3) or (3, 4, 5, 6)
     config.objects.at_most = placeholder(int)  # 5, if none of the three is said
     config.objects.overlap = False  # whether their boxes may overlap
+    config.objects.sharp = False  # whether they have sharp outlines, at which boxes are to end
     # Those that do not apply are left out.
     base.allow(config, *base.TOLERANCES)
     config.constraints.prior_tolerances = ConfigDict(base.PRIOR_TOLERANCES)

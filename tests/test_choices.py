@@ -63,6 +63,9 @@ def test_counts_that_are_inferred():
     found = of(choices.choices(SEEN, objects(at_most=6, overlap=True)))
     assert (found["model.max_objects"], found["constraints.counts"]) == (6, ())
     assert found["constraints.tolerances"][0] == "F2" and found["model.overlap"]
+    assert "snug" not in found["constraints.tolerances"]
+    found = of(choices.choices(SEEN, objects(at_most=6, sharp=True)))
+    assert found["constraints.tolerances"][-2:] == ["snug", "centred"]
     in_colour = SEEN._replace(colour=True)
     assert not of(choices.choices(in_colour, objects(at_most=6, overlap=True)))["model.overlap"]
 
@@ -152,6 +155,18 @@ def test_every_method_makes_a_run_of_what_follows(tmp_path, method, changes):
         assert ("number" in trained) == ("counts" in changes) and {"F1", "F7", "side"} < {*trained}
     text = choices.table(settings.data.path, chosen)
     assert len(text.splitlines()) == 1 + len(chosen) and "model.max_objects" in text
+
+
+@pytest.mark.parametrize(
+    "changes, objects", [(dict(count=2), 2), (dict(counts=(1, 3, 5)), 3), (dict(at_most=4), 2)]
+)
+def test_boxes_of_sharp_objects_may_be_off_by_a_third_of_a_pixel_each(tmp_path, changes, objects):
+    settings = config(tmp_path, sharp=True, **changes)
+    tolerances = choices.completed(settings)[0].constraints.tolerances
+    assert tolerances.snug == tolerances.centred == pytest.approx(objects / 3)
+    settings.constraints.tolerances.snug = 0.7
+    tolerances = choices.completed(settings)[0].constraints.tolerances
+    assert (tolerances.snug, tolerances.centred) == (0.7, pytest.approx(objects / 3))
 
 
 def test_counts_that_are_known_are_learned_from(tmp_path):

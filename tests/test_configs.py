@@ -10,6 +10,7 @@ from asr_jax import (
     counted_constraint,
     number_constraints,
     overlap_constraints,
+    snug_constraints,
     visible_constraint,
 )
 from asr_jax.constraints import default_tolerances
@@ -331,14 +332,15 @@ def test_a_constraint_without_a_weight_is_only_reported():
 
 def test_tolerances_are_those_that_the_constraints_carry():
     of_counts = (*number_constraints((1, 3)), counted_constraint())
-    constraints = (*of_counts, *overlap_constraints(side=12.0), visible_constraint())
+    of_boxes = (*overlap_constraints(side=12.0), visible_constraint(), *snug_constraints())
+    constraints = (*of_counts, *of_boxes)
     assert default_tolerances(constraints) == base.TOLERANCES
 
 
 def test_constraints_on_what_boxes_show_are_there_where_they_are_named():
     assert "snug" not in names(from_config(mnist3.get_config("asr")).reported)
     run = from_config(dsprites3.get_config("asr"))
-    assert [c.tolerance for c in run.constraints if c.name in ("snug", "centred")] == [0.1, 0.1]
+    assert [c.tolerance for c in run.constraints if c.name in ("snug", "centred")] == [1.0, 1.0]
     assert from_config(dsprites3.get_config("pprior")).constraints == ()
     assert "snug" not in names(from_config(dsprites3.get_config("asr,fixed")).constraints)
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from asr_jax import Latents, Posterior, compositing, elbo, snug_constraints, visible_constraint
+from asr_jax import (
+    Latents,
+    Posterior,
+    boxes,
+    compositing,
+    elbo,
+    snug_constraints,
+    visible_constraint,
+)
 from asr_jax.types import Windows
 from tests.small import image_keys, small_images, small_model, small_params
 
@@ -72,83 +80,68 @@ def test_pixels_that_cannot_be_are_refused(least):
         visible_constraint(least)
 
 
-def windows_of(alpha, side=12.0, canvas=50, border=0.0):
-    """A posterior whose windows are these [B, K, n, n], in boxes of that side; and its logits."""
-    logits = np.random.default_rng(1).normal(size=alpha.shape[:2])
-    fraction = side / canvas
-    scale = jnp.full((*alpha.shape[:2], 1), np.log(fraction / (1 - fraction)), jnp.float32)
-    latents = Latents(jnp.zeros((*alpha.shape[:2], 2)), scale, jnp.zeros_like(scale))
-    windows = Windows(jnp.float32(alpha), border=border)
-    return logits, Posterior(jnp.float32(logits), *[None] * 4, latents=latents, windows=windows)
+def shown(q, canvas):
+    """`snug` and `centred` of each object, in a loop, without P(n >= t)."""
+    alpha = np.asarray(compositing.draw(q.windows, q.latents, canvas).alpha)
+    box = np.float64(boxes.latents_to_pixels(q.latents, canvas))
+    sizes, places = np.zeros(alpha.shape[:2]), np.zeros(alpha.shape[:2])
+    for b, t in np.ndindex(sizes.shape):
+        ys, xs = np.nonzero(alpha[b, t] >= 0.5)
+        if len(xs):
+            x0, y0, x1, y1 = box[b, t]
+            width, height = xs.max() + 1 - xs.min(), ys.max() + 1 - ys.min()
+            sizes[b, t] = abs((x1 - x0) - max(width, height))
+            across = abs((x0 + x1) / 2 - (xs.max() + 1 + xs.min()) / 2)
+            places[b, t] = across + abs((y0 + y1) / 2 - (ys.max() + 1 + ys.min()) / 2)
+    return sizes, places
 
 
-def of_windows(alpha, side=12.0, border=0.0):
-    """`snug` and `centred` of such windows, and P(n >= t) in a loop."""
-    logits, q = windows_of(alpha, side, border=border)
-    found = [constraint.functional(q, (50, 50)) for constraint in snug_constraints()]
-    return *found, np.cumprod(expit(logits), axis=1)
-
-
-def outermost(alpha, size):
-    """The ink within a pixel of the canvas of the upper edge, in such pixels: on rows ten times as
-    fine, of which `size` window rows are one pixel."""
-    fine = np.repeat(alpha, 10, axis=0) / 10
-    return fine[: round(10 * size)].sum() / size**2
-
-
-@pytest.mark.parametrize("side", [3.0, 2.0, 7.5])  # 2, 3 and 0.8 pixels of a window are one
-def test_the_smallest_square_around_an_object_has_ink_at_two_opposite_edges(side):
-    alpha = np.random.default_rng(0).random((40, 2, 6, 6)) ** 4
-    got, _, exists = of_windows(alpha, side)
-    expected, between = np.zeros(40), 0
-    for b in range(40):
-        for t in range(2):
-            a, size = alpha[b, t], 6 / side
-            upright = min(outermost(a, size), outermost(a[::-1], size))
-            across = min(outermost(a.T, size), outermost(a.T[::-1], size))
-            expected[b] += exists[b, t] * (1 - min(max(upright, across), 1))
-            between += 0 < max(upright, across) < 1
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
-    assert between > 10
-
-
-def test_a_dot_that_is_finer_than_a_pixel_is_no_edge():
-    alpha = np.zeros((4, 1, 8, 8))
-    alpha[0, 0, :, 2:4] = 1  # from top to bottom
-    alpha[1, 0, 2:4, :] = 1  # from left to right
-    alpha[2, 0, 2:, 2:] = 1  # at two edges that meet
-    alpha[3, 0, 2:6, 2:6] = 1  # in the middle, and dots at two edges
-    alpha[3, 0, (0, 7), 4] = 1
-    got, _, exists = of_windows(alpha, side=4.0)  # two pixels of a window are one of the canvas
-    np.testing.assert_allclose(got, exists[:, 0] * [0, 0, 1, 0.75], atol=1e-6)
-
-
-def test_an_object_is_in_the_middle_of_its_box():
-    """Wherever most of its ink is: from where it begins and ends, in pixels of the canvas."""
+def of_blocks(border=0.0, canvas=(40, 50)):
+    """Blocks in windows of 9 x 9 pixels, some of them pale or off the canvas, one missing."""
     rng = np.random.default_rng(0)
-    alpha, off = np.zeros((20, 2, 9, 9)), np.zeros((20, 2))
-    for b in range(20):
-        for t in range(2):
-            (y0, y1), (x0, x1) = (np.sort(rng.choice(10, 2, replace=False)) for _ in range(2))
-            alpha[b, t, y0:y1, x0:x1] = 1
-            off[b, t] = (abs((y0 + y1) / 2 - 4.5) + abs((x0 + x1) / 2 - 4.5)) * 12 / 9
-    _, got, exists = of_windows(alpha)
-    np.testing.assert_allclose(got, (exists * off).sum(1), rtol=1e-4, atol=1e-5)
-    assert off.max() > 3 and np.isfinite(of_windows(np.zeros((1, 1, 4, 4)))[1]).all()
+    alpha = np.zeros((20, 2, 9, 9), np.float32)
+    for b, t in np.ndindex(20, 2):
+        (y0, y1), (x0, x1) = (np.sort(rng.choice(10, 2, replace=False)) for _ in range(2))
+        alpha[b, t, y0:y1, x0:x1] = rng.choice([0.3, 1.0], p=[0.1, 0.9])
+    alpha[0, 0] = 0
+    logits = jnp.float32(rng.normal(size=(20, 2)))
+    shift = jnp.float32(rng.normal(size=(20, 2, 2)))
+    scale = jnp.float32(rng.normal(-1, 0.3, size=(20, 2, 1)))
+    latents = Latents(shift, scale, jnp.zeros((20, 2, 1)))
+    windows = Windows(jnp.float32(alpha), border=border)
+    return Posterior(logits, *[None] * 4, latents=latents, windows=windows), canvas
 
 
-def test_a_border_is_around_the_box():
-    """Of 8 x 8 window pixels the inner 6 x 6 are the box. Ink beyond its edge counts as at it."""
-    alpha = np.random.default_rng(0).random((20, 2, 6, 6)) ** 4
-    around = np.pad(alpha, [(0, 0), (0, 0), (1, 1), (1, 1)])
-    for got, expected in zip(
-        of_windows(around, 3.0, border=1 / 6), of_windows(alpha, 3.0), strict=True
-    ):
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
-    beyond = np.zeros((1, 1, 8, 8))
-    beyond[0, 0, (0, 7)] = 1
-    got, _, exists = of_windows(beyond, side=6.0, border=1 / 6)
-    np.testing.assert_allclose(got, exists[:, 0] * [0], atol=1e-6)
+@pytest.mark.parametrize("border", [0.0, 0.25])
+def test_a_box_fits_what_it_shows(border):
+    q, canvas = of_blocks(border)
+    exists = np.cumprod(expit(np.float64(q.presence_logits)), axis=1)
+    for constraint, off in zip(snug_constraints(), shown(q, canvas), strict=True):
+        got = constraint.functional(q, canvas)
+        np.testing.assert_allclose(got, (exists * off).sum(1), rtol=1e-4, err_msg=constraint.name)
+        assert off[0, 0] == 0 and np.median(off) > 1
+
+
+def test_a_box_shrinks_and_moves_towards_its_object():
+    """8 x 8 pixels in a box of 12 x 12, left of its middle and below it."""
+    alpha = jnp.zeros((1, 1, 12, 12)).at[0, 0, 3:11, 1:9].set(1)
+    middle, scale = jnp.zeros((1, 1, 2)), jnp.full((1, 1, 1), np.log(0.24 / 0.76))  # of 50
+    latents = Latents(middle, scale, jnp.zeros((1, 1, 1)))
+    q = Posterior(jnp.ones((1, 1)), *[None] * 4, latents=latents, windows=Windows(alpha))
+    snug, centred = (constraint.functional for constraint in snug_constraints())
+    smaller = jax.grad(lambda q: snug(q, (50, 50)).sum())(q).latents
+    nearer = jax.grad(lambda q: centred(q, (50, 50)).sum())(q).latents
+    assert smaller.scale[0, 0, 0] > 0 and (smaller.shift == 0).all()
+    assert nearer.shift[0, 0, 0] > 0 > nearer.shift[0, 0, 1] and (nearer.scale == 0).all()
+
+
+@pytest.mark.parametrize("constraint", snug_constraints(), ids=lambda c: c.name)
+def test_a_box_that_does_not_fit_changes_neither_count_nor_pixel(constraint):
+    q, canvas = of_blocks()
+    gradient = jax.grad(lambda q: constraint.functional(q, canvas).sum())(q)
+    assert (gradient.latents.shift != 0).any() or (gradient.latents.scale != 0).any()
+    np.testing.assert_array_equal(gradient.presence_logits, 0)
+    np.testing.assert_array_equal(gradient.windows.alpha, 0)
 
 
 def test_a_window_is_drawn_beyond_its_box_as_far_as_its_border():
@@ -157,27 +150,3 @@ def test_a_window_is_drawn_beyond_its_box_as_far_as_its_border():
     got = compositing.draw(Windows(around, border=1 / 4), q.latents, (50, 50)).alpha
     expected = compositing.draw(q.windows, q.latents, (50, 50)).alpha
     np.testing.assert_allclose(got, expected, atol=1e-6)
-
-
-def test_what_is_finer_than_a_pixel_is_there_in_part():
-    alpha = np.random.default_rng(0).random((20, 2, 8, 8)) ** 8
-    _, got, exists = of_windows(alpha, side=2.0)  # four pixels of a window are one of the canvas
-    expected, part = np.zeros(20), 0
-    for b in range(20):
-        for t in range(2):
-            for lines in (alpha[b, t], alpha[b, t].T):
-                there = [min(line.sum() / 4, 1) for line in lines]
-                middle = sum((j + 0.5) * x for j, x in enumerate(there)) / sum(there)
-                expected[b] += exists[b, t] * abs(middle - 4) / 4
-                part += sum(x < 1 for x in there)
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
-    assert part > 100
-
-
-@pytest.mark.parametrize("constraint", snug_constraints(), ids=lambda c: c.name)
-def test_a_box_that_does_not_fit_changes_neither_count_nor_pixel(constraint):
-    _, q = windows_of(np.random.default_rng(0).random((3, 2, 6, 6)) ** 8)
-    gradient = jax.grad(lambda q: constraint.functional(q, (50, 50)).sum())(q)
-    assert (gradient.windows.alpha != 0).any()
-    np.testing.assert_array_equal(gradient.presence_logits, 0)
-    np.testing.assert_array_equal(gradient.latents.scale, 0)

@@ -4,8 +4,8 @@
 transparent, or hidden behind others: nothing else says that they are there, and they cost next to
 nothing.
 
-`snug` and `centred`: a box fits its object. A window shows an object as well at half its size, in
-the middle or not, so nothing else says what a box is.
+`snug` and `centred`: a box fits what it shows. A window shows an object as well at half its size,
+in the middle or not, so nothing else says what a box is.
 """
 
 from __future__ import annotations
@@ -68,64 +68,50 @@ def visible_constraint(least: float = 25.0, over: bool = True) -> Constraint:
 
 
 def snug(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
-    """F = E sum_i (1 - e_i) -> [B], objects, where e_i is the ink of object i at its box's edges.
+    """F = E sum_i |s_i - e_i| -> [B], pixels from a box's side to the extent of its object.
 
-    The smallest square around an object has ink at two opposite edges, a pixel of the canvas or
-    more: e is how much of one there is within a pixel of the edge that has less, or beyond it, of
-    the axis where that is more. How many objects there are, and their sides, are facts, without a
-    gradient.
+    The extent is the larger one of width and height, as `_shown` has them. What is shown is a fact,
+    as is how many objects there are: it is the box that follows, and the window then shows the
+    object larger or smaller for the sake of the likelihood. An object that shows nothing is left
+    alone, and of one that reaches beyond the canvas its part inside counts.
     """
-    size, sums = _ink(posterior, canvas)
-    border = posterior.windows.border
-    beyond = border / (1 + 2 * border) * posterior.windows.alpha.shape[-1]  # rows
-    at_edges = []
-    for ink in sums:  # of rows, of columns
-        rows = jnp.arange(ink.shape[-1])[None, None]
-        outermost = jnp.clip(beyond + size - rows, 0, 1)  # the share of a row
-        first, last = ((outermost * of).sum(-1) for of in (ink, ink[..., ::-1]))
-        at_edges.append(jnp.minimum(first, last) / size[..., 0] ** 2)
-    return jnp.sum(_exists(posterior) * (1 - jnp.minimum(jnp.maximum(*at_edges), 1)), axis=1)
+    first, last, shows = _shown(posterior, canvas)
+    box = boxes.latents_to_pixels(posterior.latents, canvas)
+    off = jnp.abs(box[..., 2] - box[..., 0] - jnp.max(last - first, axis=-1))
+    return jnp.sum(shows * off, axis=1)
 
 
 def centred(posterior: Posterior, canvas: tuple[int, int]) -> jax.Array:
     """F = E sum_i (|x_i| + |y_i|) -> [B], pixels from a box's middle to that of its object.
 
-    That of an object is the mean place of its rows and of its columns, which are there if they
-    have a pixel of ink: halfway between where it begins and ends, wherever most of it is. How many
-    objects there are, and their sides, are facts, without a gradient.
+    That of an object is halfway between where it begins and ends, wherever most of it is; a fact,
+    as in `snug`.
     """
-    size, sums = _ink(posterior, canvas)
-    off = sum(jnp.abs(_middle(jnp.minimum(ink / size, 1))) / size[..., 0] for ink in sums)
-    return jnp.sum(_exists(posterior) * off, axis=1)
+    first, last, shows = _shown(posterior, canvas)
+    middle = boxes.middle(boxes.latents_to_pixels(posterior.latents, canvas))
+    off = jnp.abs(middle - (first + last) / 2).sum(-1)
+    return jnp.sum(shows * off, axis=1)
 
 
-def _exists(posterior: Posterior) -> jax.Array:
-    return jax.lax.stop_gradient(CountChain(posterior.presence_logits).survival)
+def _shown(posterior: Posterior, canvas: tuple[int, int]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Where the pixels of each object begin and end, those of at least half its alpha: facts.
 
-
-def _ink(
-    posterior: Posterior, canvas: tuple[int, int]
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """How many pixels of a window are one of the canvas, [B, K, 1]; and ink, in those.
-
-    The ink is that of each row, [B, K, h], and of each column, [B, K, w]. A window has finer pixels
-    than the canvas: ink that is less than one there would be put where no likelihood sees it.
+    Returns:
+      first, last: [B, K, 2] (x, y) in pixels; shows: [B, K] the probability that an object exists,
+      and 0 where it has no such pixel.
     """
-    alpha = posterior.windows.alpha
-    side = boxes.window_side(posterior.latents.scale, posterior.windows.border)
-    side = boxes.side_in_pixels(side, canvas)
-    return jax.lax.stop_gradient(alpha.shape[-1] / side), (alpha.sum(-1), alpha.sum(-2))
-
-
-def _middle(there: jax.Array) -> jax.Array:
-    """The mean place of rows, [..., n] -> [...], in rows from the window's middle."""
-    places = jnp.arange(there.shape[-1]) + 0.5 - there.shape[-1] / 2
-    return there @ places / jnp.maximum(there.sum(-1), 1e-3)
+    alpha = compositing.draw(posterior.windows, posterior.latents, canvas).alpha
+    seen = jax.lax.stop_gradient(alpha) >= 0.5
+    lines = seen.any(-2), seen.any(-1)  # columns and rows
+    first = jnp.stack([line.argmax(-1) for line in lines], -1)
+    last = jnp.stack([line.shape[-1] - line[..., ::-1].argmax(-1) for line in lines], -1)
+    exists = jax.lax.stop_gradient(CountChain(posterior.presence_logits).survival)
+    return first, last, jnp.where(seen.any((-2, -1)), exists, 0)
 
 
 def snug_constraints() -> tuple[Constraint, Constraint]:
     """`snug` and `centred`: a box is the smallest square around its object, which is in its middle.
 
-    Their tolerances are 0.1 objects and 0.1 pixels, summed over the objects of an image.
+    Their tolerances are 1 pixel each, summed over the objects of an image.
     """
-    return Constraint("snug", snug, tolerance=0.1), Constraint("centred", centred, tolerance=0.1)
+    return Constraint("snug", snug, tolerance=1.0), Constraint("centred", centred, tolerance=1.0)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.base import PRIOR_TOLERANCES, TOLERANCES, balance_tolerance
+from configs.base import PRIOR_TOLERANCES, TOLERANCES, balance_tolerance, sharp_tolerance
 from configs.own import OPEN
 from experiments.run.objects import check_counts, check_room, number_of, size_of
 from experiments.run.seen import Images, look
@@ -67,6 +67,11 @@ def completed(config: ConfigDict) -> tuple[ConfigDict, list[Choice]]:
         if tolerances.get("balance") == TOLERANCES["balance"]:  # as it was not set otherwise
             batch = config.train.batch_size
             tolerances.balance = balance_tolerance(config.constraints.counts, batch)
+        most, counts, _ = number_of(config.objects)
+        number = config.objects.count or np.mean(counts or range(most + 1))
+        for name in ("snug", "centred"):
+            if tolerances.get(name) == TOLERANCES[name]:
+                tolerances[name] = float(sharp_tolerance(number))
     return config, chosen
 
 
@@ -80,7 +85,7 @@ def choices(
 
     Args:
       images: what is seen of them.
-      objects: `config.objects`: size, count, counts, at_most, overlap.
+      objects: `config.objects`: size, count, counts, at_most, overlap, sharp.
       already: section.name of the config -> what is set there; the rest follows from that, too.
       validation: whether as many images as are tested on are held out once more.
 
@@ -117,6 +122,9 @@ def choices(
     hidden = objects.overlap and not known and behind != "black"
     if hidden:
         names.append("visible")
+    if objects.sharp:
+        names += ["snug", "centred"]
+        together += "; boxes end at sharp outlines (objects.sharp=True)"
     of_prior = [f"F{i}" for i in range(1, 6) if f"F{i}" in names] if known else []
     inferred = "count is known" if known else "count is inferred"
     return [
