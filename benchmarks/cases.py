@@ -25,14 +25,12 @@ class Case:
     config: str  # a module of `configs`
     argument: str = "asr"
     batch: int = 64
-    canvas: int | None = None  # pixels; None: the configuration's
     model: tuple[tuple[str, Any], ...] = ()  # other fields of config.model
 
     def load(self) -> ConfigDict:
         """The whole configuration."""
         config = importlib.import_module(f"configs.{self.config}").get_config(self.argument)
         config.train.batch_size = self.batch
-        config.data.canvas = self.canvas or config.data.canvas
         config.model.update(dict(self.model))
         return config
 

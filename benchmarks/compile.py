@@ -17,11 +17,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from benchmarks import chips, programs
-from benchmarks.report import table
 from data_gen.paths import output
 from experiments.run import jax_settings
 from experiments.run.from_config import from_config
 from experiments.run.main import main
+from experiments.run.printed import columns
 from experiments.run.workdir import write_json
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "As of an experiment.", lock_config=True)
@@ -47,25 +47,24 @@ def compile_all(_) -> None:
                 rows.append(row | {"program": label} | found)
                 if out:
                     write_json(out, {"jax": jax.__version__, "programs": rows})
-    print(table([shown(row) for row in rows]))
+    print(columns({f"{row['target']}, {row['program']}": shown(row) for row in rows}))
     print("Bounds are of data sheets, and no times: nothing ran.")
 
 
 def shown(row: dict) -> dict[str, str | float]:
     """A row of the JSON as a line of the table."""
-    first = {"target": row["target"], "program": row["program"], "batch": row["batch"]}
     if "refused" in row:
-        return first | {"refused": row["refused"].strip().splitlines()[0][-80:]}
-    number = sum(row["collectives"].values())
+        return {"refused": row["refused"].strip().splitlines()[0][-80:]}
     most = max(row["bounds_ms"], key=row["bounds_ms"].get)
-    return first | {
+    return {
+        "batch": row["batch"],
         "compile s": row["compile_s"],
         "arguments MiB": row["arguments"] / MIB,
         "temporaries MiB": row["temporaries"] / MIB,
         "of memory": f"{row['share_of_memory']:.2%}",
         "kernels": row["kernels"],
         "fusions": row["fusions"],
-        "collectives": number,
+        "collectives": sum(row["collectives"].values()),
         "their MB": row["collective_bytes"] / 1e6,
         "GFLOP": row["flops"] / 1e9,
         "MB moved": row["moved"] / 1e6,

@@ -12,11 +12,10 @@ from benchmarks import timing
 from benchmarks.cases import Case, training
 
 IMAGES = 2_000
-NAMES = ("mnist3", "mnist14")
 
 
 def cases(quick: bool) -> dict[str, Case]:
-    return {name: Case(name) for name in (NAMES[:1] if quick else NAMES)}
+    return {name: Case(name) for name in ("mnist3", "mnist14")[: 1 if quick else None]}
 
 
 def measure(case: Case, quick: bool) -> dict[str, float]:

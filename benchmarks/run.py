@@ -16,8 +16,9 @@ import jax
 from absl import app, flags
 from tqdm import tqdm
 
-from benchmarks import accelerator, inference, report, timing, training
+from benchmarks import accelerator, inference, timing, training
 from data_gen.paths import output
+from experiments.run.printed import columns
 from experiments.run.workdir import write_json
 
 SECTIONS = {"training": training, "inference": inference, "accelerator": accelerator}
@@ -54,10 +55,11 @@ def main(_) -> None:
 def table(result: dict) -> str:
     """All rows as text, a block a section: a line for each case, a column for each figure."""
     lines = [", ".join(f"{name} {value}" for name, value in result["machine"].items())]
-    for section in dict.fromkeys(row["section"] for row in result["rows"]):
-        rows = [row for row in result["rows"] if row["section"] == section]
-        rows = [{name: row[name] for name in row if name != "section"} for row in rows]
-        lines += ["", f"{section}: {SECTIONS[section].__doc__.splitlines()[0]}", report.table(rows)]
+    blocks = {}
+    for row in map(dict, result["rows"]):
+        blocks.setdefault(row.pop("section"), {})[row.pop("case")] = row
+    for section, rows in blocks.items():
+        lines += ["", f"{section}: {SECTIONS[section].__doc__.splitlines()[0]}", columns(rows)]
     return "\n".join(lines)
 
 

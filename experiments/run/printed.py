@@ -60,13 +60,20 @@ def cells(final: dict) -> dict[str, str]:
     return {c: f"{final[c]:.3f} ± {final[c + '_stderr']:.3f}" for c in TABLE if c in final}
 
 
-def columns(rows: dict[str, dict[str, str]]) -> str:
-    """Rows of named cells, aligned; a cell that a row does not have is a dash."""
-    names = [name for name in TABLE if any(name in row for row in rows.values())]
+def columns(rows: dict[str, dict[str, str | float]]) -> str:
+    """Rows of named cells, aligned, metrics first: numbers with four digits, a dash for no cell."""
+    metrics = [name for name in TABLE if any(name in row for row in rows.values())]
+    names = dict.fromkeys([*metrics, *(name for row in rows.values() for name in row)])
     lines = [["", *names]]
-    lines += [[label, *(row.get(name, "–") for name in names)] for label, row in rows.items()]
+    lines += [
+        [label, *(_cell(row.get(name, "–")) for name in names)] for label, row in rows.items()
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         for line in lines
     )
+
+
+def _cell(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
